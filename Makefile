@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+#   make                   modules, library, scattoctl, selftests
+#   make check             every test: native ones, and in a VM on each kernel
+#   make check K=6.1 T=x   one kernel ("native" is one too), one test
+#   make check-long        the same with full counts
+#   make lint              W=1, sparse, checkpatch, shellcheck
+#   make install           library, headers, scattoctl, man pages
+#   make modules_install   scatto.ko, scatto_sched.ko
+#
+#   KDIR=    kernel headers to build the modules against
+#   BUILD=   where output goes; nothing is written beside the sources
+#   WERROR=1 makes warnings in user-space code errors
+
+BUILD ?= build
+override BUILD := $(abspath $(BUILD))
+PREFIX ?= /usr/local
+export BUILD PREFIX DESTDIR WERROR
+
+# The running kernel's headers, else the newest installed.
+ifeq ($(origin KDIR),undefined)
+KDIR := $(wildcard /lib/modules/$(shell uname -r)/build)
+ifeq ($(KDIR),)
+KDIR := $(lastword $(shell ls -d /lib/modules/*/build 2>/dev/null | sort -V))
+endif
+endif
+KVER := $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h 2>/dev/null)
+KOBJ ?= $(BUILD)/kmod-$(KVER)
+KBUILD = $(MAKE) -C $(KDIR) M=$(KOBJ)
+
+all: modules lib selftests
+
+# Modules are built in a folder of links to the sources, one for each set of
+# headers: objects of two kernels must not meet, and the kernel's own ways to
+# say so (O=, MO=) differ between versions.
+KSRC = $(shell find Kbuild kmod uapi selftests/kmod \( -name '*.[ch]' ! -name '*.mod.c' \) -o -name Kbuild)
+
+modules:
+	@test -f '$(KDIR)/Makefile' || { echo >&2 'No kernel headers in "$(KDIR)":' \
+		'install linux-headers-amd64 or set KDIR.'; exit 1; }
+	@mkdir -p $(addprefix $(KOBJ)/,$(sort $(dir $(KSRC))))
+	@find $(KOBJ) -xtype l -delete
+	@for f in $(KSRC); do test -L $(KOBJ)/$$f || ln -s $(CURDIR)/$$f $(KOBJ)/$$f; done
+	+flock $(KOBJ)/.lock $(KBUILD) modules
+
+modules_install: modules
+	+$(KBUILD) INSTALL_MOD_PATH=$(DESTDIR) modules_install
+
+lib:
+	$(MAKE) -C lib
+
+selftests: lib
+	$(MAKE) -C selftests
+
+install: lib
+	$(MAKE) -C lib install
+	install -d $(DESTDIR)$(PREFIX)/include/linux
+	install -m 644 uapi/linux/scatto.h $(DESTDIR)$(PREFIX)/include/linux/
+	for page in $(wildcard Documentation/man/*.[1-9]); do \
+		install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit; done
+
+check:
+	selftests/deps check
+	selftests/check $(if $(K),--kernel '$(K)') $(T)
+
+check-long:
+	selftests/deps check
+	SCATTO_LONG=1 selftests/check $(if $(K),--kernel '$(K)') $(T)
+
+lint:
+	selftests/deps lint
+	selftests/lint
+
+demo:
+	selftests/deps demo
+	selftests/vm/demo
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: all modules modules_install lib selftests install check check-long lint demo clean

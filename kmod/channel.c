@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Channels: geometry, memory, the end of the stream.
+ */
+#include <linux/log2.h>
+#include <linux/slab.h>
+#include <linux/user_namespace.h>
+#include <linux/vmalloc.h>
+
+#include "compat.h"
+#include "internal.h"
+#include "trace.h"
+
+/*
+ * What the two sides say they have done. Both words are mapped writable by
+ * somebody: a forged one garbles this channel for those who share it, nothing
+ * else, as every index made of it is masked.
+ */
+u64 scatto_channel_published(struct scatto_channel *ch)
+{
+	if (ch->layout.kind == SCATTO_KIND_MPSC)
+		return atomic64_read(&ch->claim);
+	return smp_load_acquire(&ch->prod->published);
+}
+
+u64 scatto_channel_consumed(struct scatto_channel *ch)
+{
+	return smp_load_acquire(&ch->cons->cursor);
+}
+
+/*
+ * Makes the two positions consistent again, once nobody who could have forged
+ * one is still writing it, so that a successor starts from sane words. Where
+ * the two contradict each other the consumer's wins and what was not read is
+ * lost: one of them lied, and the kernel cannot know which.
+ */
+void scatto_channel_settle(struct scatto_channel *ch)
+{
+	u64 consumed = scatto_channel_consumed(ch);
+	u64 published = scatto_channel_published(ch);
+	bool sane = published - consumed <= ch->layout.capacity;
+
+	lockdep_assert_held(&ch->lock);
+
+	if (ch->layout.flags & SCATTO_F_KERNEL) {
+		/* The kernel's own position is never in doubt. */
+		if (!ch->consumer && !sane)
+			smp_store_release(&ch->cons->cursor, published);
+		return;
+	}
+	if (sane)
+		return;
+	if (!ch->producer)
+		smp_store_release(&ch->prod->published, consumed);
+	else if (!ch->consumer)
+		smp_store_release(&ch->cons->cursor, published);
+}
+
+/*
+ * Nothing follows what is published now. Consumers load @end when they find
+ * nothing to read, so it is stored before anybody is told.
+ */
+void scatto_channel_end(struct scatto_channel *ch, u32 state)
+{
+	u64 consumed = scatto_channel_consumed(ch);
+	u64 end = scatto_channel_published(ch);
+
+	lockdep_assert_held(&ch->lock);
+
+	if (end - consumed > ch->layout.capacity)
+		end = consumed;
+	if (ch->area->end == SCATTO_END_OPEN)
+		smp_store_release(&ch->area->end, end);
+	smp_store_release(&ch->area->state, ch->area->state | state);
+}
+
+static int scatto_channel_geometry(struct scatto_channel *ch,
+				   const struct scatto_create *arg, u32 flags)
+{
+	struct scatto_layout *l = &ch->layout;
+	u64 at = 0, stamps, slots;
+	unsigned int i;
+
+	if (arg->kind == SCATTO_KIND_MPSC && !(flags & SCATTO_F_KERNEL))
+		return -EOPNOTSUPP;
+	if (arg->kind != SCATTO_KIND_SPSC && arg->kind != SCATTO_KIND_MPSC)
+		return -EINVAL;
+	if (arg->slot_size < SCATTO_MIN_SLOT_SIZE ||
+	    arg->slot_size > SCATTO_MAX_SLOT_SIZE)
+		return -EINVAL;
+	if (arg->capacity < SCATTO_MIN_CAPACITY ||
+	    arg->capacity > SCATTO_MAX_CAPACITY ||
+	    !is_power_of_2(arg->capacity))
+		return -EINVAL;
+	/* One of each until there is a kind with more. */
+	if (arg->max_producers > 1 || arg->max_consumers > 1)
+		return -EINVAL;
+
+	l->kind = arg->kind;
+	l->flags = arg->flags | flags;
+	if (!IS_ENABLED(CONFIG_X86))
+		l->flags |= SCATTO_F_FENCE;
+	l->slot_size = arg->slot_size;
+	l->slot_stride = round_up(arg->slot_size, 8);
+	l->capacity = arg->capacity;
+	l->consumer_stride = PAGE_SIZE;
+	l->max_producers = 1;
+	l->max_consumers = 1;
+
+	/* At most 2^50 + 2^33: no overflow. */
+	stamps = l->kind == SCATTO_KIND_MPSC ? l->capacity * sizeof(u64) : 0;
+	slots = l->capacity * l->slot_stride;
+	l->stamp_offset = 0;
+	l->slot_offset = round_up(stamps, SCATTO_LINE);
+
+	l->region[SCATTO_REGION_CHANNEL].size = PAGE_SIZE;
+	l->region[SCATTO_REGION_PRODUCER].size = PAGE_SIZE;
+	l->region[SCATTO_REGION_CONSUMER].size = l->max_consumers * PAGE_SIZE;
+	l->region[SCATTO_REGION_DATA].size = PAGE_ALIGN(l->slot_offset + slots);
+	for (i = 0; i < SCATTO_NR_REGIONS; i++) {
+		l->region[i].offset = at;
+		at += l->region[i].size;
+	}
+
+	ch->bytes = at;
+	ch->mask = l->capacity - 1;
+	ch->shift = ilog2(l->capacity);
+	return 0;
+}
+
+static void scatto_channel_place(struct scatto_channel *ch)
+{
+	const struct scatto_layout *l = &ch->layout;
+	struct scatto_channel_area *area;
+	void *data = ch->mem + l->region[SCATTO_REGION_DATA].offset;
+
+	ch->area = ch->mem + l->region[SCATTO_REGION_CHANNEL].offset;
+	ch->prod = ch->mem + l->region[SCATTO_REGION_PRODUCER].offset;
+	ch->cons = ch->mem + l->region[SCATTO_REGION_CONSUMER].offset;
+	ch->stamps = data + l->stamp_offset;
+	ch->slots = data + l->slot_offset;
+
+	area = ch->area;
+	area->magic = SCATTO_MAGIC;
+	area->abi = SCATTO_ABI_VERSION;
+	area->kind = l->kind;
+	area->flags = l->flags;
+	area->slot_size = l->slot_size;
+	area->slot_stride = l->slot_stride;
+	area->capacity = l->capacity;
+	area->end = SCATTO_END_OPEN;
+	scatto_side_init(&ch->side[SCATTO_SIDE_DATA], &area->data_wake);
+	scatto_side_init(&ch->side[SCATTO_SIDE_SPACE], &area->space_wake);
+}
+
+static void scatto_channel_free(struct scatto_channel *ch)
+{
+	if (ch->user)
+		scatto_quota_uncharge(ch->user, ch->bytes);
+	vfree(ch->mem);
+	put_user_ns(ch->user_ns);
+	kfree(ch);
+}
+
+/* Nobody finds it by name any more; who is attached stays so. */
+void scatto_channel_forget(struct scatto_channel *ch)
+{
+	scatto_registry_del(ch);
+}
+
+static void scatto_channel_release(struct kref *ref)
+{
+	struct scatto_channel *ch = container_of(ref, struct scatto_channel, ref);
+
+	scatto_registry_del(ch);
+	irq_work_sync(&ch->wake_work);
+	scatto_channel_free(ch);
+}
+
+void scatto_channel_put(struct scatto_channel *ch)
+{
+	kref_put(&ch->ref, scatto_channel_release);
+}
+
+static void scatto_wake_work(struct irq_work *work)
+{
+	struct scatto_channel *ch =
+		container_of(work, struct scatto_channel, wake_work);
+
+	scatto_side_wake(ch, SCATTO_SIDE_DATA);
+}
+
+/*
+ * Makes a channel with one reference, not yet in the registry. @extra_flags: of
+ * those only the kernel may set; SCATTO_F_KERNEL is neither charged to anybody
+ * nor named in the caller's namespace.
+ */
+struct scatto_channel *scatto_channel_new(const struct scatto_create *arg,
+					  u32 extra_flags)
+{
+	bool kernel = extra_flags & SCATTO_F_KERNEL;
+	struct scatto_channel *ch;
+	int ret;
+
+	if (arg->flags & ~SCATTO_F_CREATE || arg->mode & ~0666)
+		return ERR_PTR(-EINVAL);
+	if (arg->name[0] ? !scatto_name_valid(arg->name) :
+	    arg->mode || memchr_inv(arg->name, 0, sizeof(arg->name)))
+		return ERR_PTR(-EINVAL);
+
+	ch = kzalloc(sizeof(*ch), GFP_KERNEL_ACCOUNT);
+	if (!ch)
+		return ERR_PTR(-ENOMEM);
+	ch->user_ns = get_user_ns(kernel ? &init_user_ns : current_user_ns());
+
+	ret = scatto_channel_geometry(ch, arg, extra_flags);
+	if (ret)
+		goto free;
+	if (!kernel) {
+		struct scatto_user *user;
+
+		user = scatto_quota_charge(current_uid(), ch->bytes);
+		ret = PTR_ERR_OR_ZERO(user);
+		if (ret)
+			goto free;
+		ch->user = user;
+	}
+	/* Give up rather than have the OOM killer make room. */
+	ch->mem = __vmalloc(ch->bytes, GFP_KERNEL_ACCOUNT | __GFP_ZERO |
+			    __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+	ret = -ENOMEM;
+	if (!ch->mem)
+		goto free;
+
+	kref_init(&ch->ref);
+	mutex_init(&ch->lock);
+	init_irq_work(&ch->wake_work, scatto_wake_work);
+	memcpy(ch->name, arg->name, sizeof(ch->name));
+	ch->mode = arg->mode;
+	ch->uid = current_fsuid();
+	ch->gid = current_fsgid();
+	scatto_channel_place(ch);
+	return ch;
+
+free:
+	scatto_channel_free(ch);
+	return ERR_PTR(ret);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What differs between the kernels scatto builds for (6.1, 6.12, 7.2), and
+ * nothing else.
+ */
+#ifndef _SCATTO_COMPAT_H
+#define _SCATTO_COMPAT_H
+
+#include <linux/mm.h>
+#include <linux/version.h>
+
+#ifndef CONFIG_64BIT
+#error "scatto shares 64-bit words with user space and needs a 64-bit kernel"
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+static inline void vm_flags_mod(struct vm_area_struct *vma,
+				unsigned long set, unsigned long clear)
+{
+	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+}
+#endif
+
+/* What the tracepoint sched_process_exit passes. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+#define SCHED_PROCESS_EXIT_ARGS	struct task_struct *p
+#else
+#define SCHED_PROCESS_EXIT_ARGS	struct task_struct *p, bool group_dead
+#endif
+
+#endif /* _SCATTO_COMPAT_H */

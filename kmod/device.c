@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * /dev/scatto: carries calls between user space and the rest. Every ioctl has
+ * the same shape: copy in, check, act, copy out.
+ */
+#include <linux/file.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "internal.h"
+
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
+#define SCATTO_FEATURES	(SCATTO_FEATURE_SPSC | SCATTO_FEATURE_REPAIR | \
+			 SCATTO_FEATURE_RIGHTS)
+
+/*
+ * Copies a structure that starts with its size: what the caller does not know
+ * reads as zero, what we do not know must be zero (-E2BIG). @out gets how much
+ * of it to copy back. @first: size in the first version of the ABI.
+ */
+static int scatto_copy_in(void *arg, size_t size, size_t first,
+			  const void __user *uarg, size_t *out)
+{
+	u32 usize;
+	int ret;
+
+	if (get_user(usize, (const u32 __user *)uarg))
+		return -EFAULT;
+	if (usize < first || usize > PAGE_SIZE)
+		return -EINVAL;
+	ret = copy_struct_from_user(arg, size, uarg, usize);
+	if (ret)
+		return ret;
+	/* The first word may have changed since; the rest was judged by this. */
+	*(u32 *)arg = usize;
+	*out = min_t(size_t, size, usize);
+	return 0;
+}
+
+/* All fields but the size, and @keep bytes behind it, must come in as zero. */
+static bool scatto_is_blank(const void *arg, size_t keep, size_t size)
+{
+	return !memchr_inv(arg + keep, 0, size - keep);
+}
+
+static long scatto_ioctl_query(void __user *uarg)
+{
+	struct scatto_query arg;
+	size_t out;
+	int ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+
+	if (ret)
+		return ret;
+	if (!scatto_is_blank(&arg, sizeof(arg.size), sizeof(arg)))
+		return -EINVAL;
+	arg.abi = SCATTO_ABI_VERSION;
+	arg.features = SCATTO_FEATURES;
+	scatto_quota_limits(&arg);
+	return copy_to_user(uarg, &arg, out) ? -EFAULT : 0;
+}
+
+static long scatto_ioctl_list(void __user *uarg)
+{
+	struct scatto_list arg;
+	size_t out;
+	int ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+
+	if (ret)
+		return ret;
+	if (arg.flags || !scatto_is_blank(&arg, offsetof(struct scatto_list, name),
+					  sizeof(arg)))
+		return -EINVAL;
+	ret = scatto_registry_next(&arg);
+	if (ret)
+		return ret;
+	return copy_to_user(uarg, &arg, out) ? -EFAULT : 0;
+}
+
+static long scatto_ioctl_create(struct scatto_endpoint *ep, void __user *uarg)
+{
+	struct scatto_create arg;
+	size_t out;
+	int ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+
+	return ret ?: scatto_endpoint_create(ep, &arg, uarg, out);
+}
+
+static long scatto_ioctl_attach(struct scatto_endpoint *ep, void __user *uarg)
+{
+	struct scatto_attach arg;
+	size_t out;
+	int ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+
+	return ret ?: scatto_endpoint_attach(ep, &arg, uarg, out);
+}
+
+static long scatto_ioctl_info(struct scatto_endpoint *ep, void __user *uarg)
+{
+	struct scatto_info arg;
+	size_t out;
+	int ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+
+	if (ret)
+		return ret;
+	if (!scatto_is_blank(&arg, sizeof(arg.size), sizeof(arg)))
+		return -EINVAL;
+	scatto_endpoint_info(ep, &arg);
+	return copy_to_user(uarg, &arg, out) ? -EFAULT : 0;
+}
+
+static bool scatto_moves(const struct scatto_endpoint *ep)
+{
+	return ep->role == SCATTO_ROLE_PRODUCER || ep->role == SCATTO_ROLE_CONSUMER;
+}
+
+static long scatto_ioctl_wake(struct scatto_endpoint *ep)
+{
+	if (!scatto_moves(ep))
+		return -EPERM;
+	if (!READ_ONCE(ep->active))
+		return -EPIPE;
+	return scatto_wake(ep);
+}
+
+static long scatto_wake_fd(int fd)
+{
+	struct file *file = fget(fd);
+	long ret = -EINVAL;
+
+	if (!file)
+		return -EBADF;
+	if (file->f_op == &scatto_fops) {
+		struct scatto_endpoint *ep = file->private_data;
+
+		ret = scatto_endpoint_channel(ep) ? scatto_ioctl_wake(ep) :
+						    -ENOTCONN;
+	}
+	fput(file);
+	return ret;
+}
+
+static long scatto_ioctl_wait(struct file *file, void __user *uarg)
+{
+	struct scatto_endpoint *ep = file->private_data;
+	struct scatto_wait arg;
+	size_t out;
+	long ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+
+	if (ret)
+		return ret;
+	if (arg.flags & ~(SCATTO_WAIT_ENOUGH | SCATTO_WAIT_DEADLINE |
+			  SCATTO_WAIT_WAKE) || arg.reserved0 ||
+	    (!(arg.flags & SCATTO_WAIT_DEADLINE) && arg.deadline) ||
+	    (!(arg.flags & SCATTO_WAIT_WAKE) && arg.wake_fd))
+		return -EINVAL;
+	if (arg.flags & SCATTO_WAIT_ENOUGH ? arg.enough > arg.want : arg.enough)
+		return -EINVAL;
+	if (!scatto_moves(ep))
+		return -EPERM;
+	if (!READ_ONCE(ep->active))
+		return -EPIPE;
+	if (arg.flags & SCATTO_WAIT_WAKE) {
+		ret = scatto_wake_fd(arg.wake_fd);
+		if (ret < 0)
+			return ret;
+	}
+	return scatto_wait(ep, &arg, file->f_flags & O_NONBLOCK);
+}
+
+static long scatto_ioctl_claim(struct scatto_endpoint *ep)
+{
+	return ep->role == SCATTO_ROLE_PRODUCER ? -EOPNOTSUPP : -EPERM;
+}
+
+/* On endpoints; everything else is below. */
+static long scatto_ioctl_bound(struct file *file, unsigned int cmd,
+			       unsigned long arg)
+{
+	struct scatto_endpoint *ep = file->private_data;
+	void __user *uarg = (void __user *)arg;
+
+	switch (cmd) {
+	case SCATTO_IOC_INFO:
+		return scatto_ioctl_info(ep, uarg);
+	case SCATTO_IOC_CLOSE:
+		return arg ? -EINVAL : scatto_endpoint_close(ep);
+	case SCATTO_IOC_WAIT:
+		return scatto_ioctl_wait(file, uarg);
+	case SCATTO_IOC_WAKE:
+		return arg ? -EINVAL : scatto_ioctl_wake(ep);
+	case SCATTO_IOC_CLAIM:
+		return scatto_ioctl_claim(ep);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static long scatto_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct scatto_endpoint *ep = file->private_data;
+	void __user *uarg = (void __user *)arg;
+
+	switch (cmd) {
+	case SCATTO_IOC_QUERY:
+		return scatto_ioctl_query(uarg);
+	case SCATTO_IOC_LIST:
+		return scatto_ioctl_list(uarg);
+	case SCATTO_IOC_CREATE:
+		return scatto_ioctl_create(ep, uarg);
+	case SCATTO_IOC_ATTACH:
+		return scatto_ioctl_attach(ep, uarg);
+	case SCATTO_IOC_INFO:
+	case SCATTO_IOC_CLOSE:
+	case SCATTO_IOC_WAIT:
+	case SCATTO_IOC_WAKE:
+	case SCATTO_IOC_CLAIM:
+		return scatto_endpoint_channel(ep) ?
+		       scatto_ioctl_bound(file, cmd, arg) : -ENOTCONN;
+	default:
+		return -ENOTTY;
+	}
+}
+
+static void scatto_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	static const char * const roles[] = {
+		[SCATTO_ROLE_OWNER]	= "owner",
+		[SCATTO_ROLE_PRODUCER]	= "producer",
+		[SCATTO_ROLE_CONSUMER]	= "consumer",
+		[SCATTO_ROLE_OBSERVER]	= "observer",
+	};
+	struct scatto_endpoint *ep = file->private_data;
+	struct scatto_info info = {};
+
+	if (!scatto_endpoint_channel(ep)) {
+		seq_puts(m, "scatto-role:\tnone\n");
+		return;
+	}
+	scatto_endpoint_info(ep, &info);
+	seq_printf(m, "scatto-role:\t%s\n", roles[info.role]);
+	seq_printf(m, "scatto-channel:\t%llu\n", info.id);
+	seq_printf(m, "scatto-name:\t%s\n", info.name);
+	seq_printf(m, "scatto-state:\t%#x\n", info.state);
+	seq_printf(m, "scatto-active:\t%d\n", READ_ONCE(ep->active));
+	seq_printf(m, "scatto-published:\t%llu\n", info.published);
+	seq_printf(m, "scatto-consumed:\t%llu\n", info.consumed);
+	seq_printf(m, "scatto-dropped:\t%llu\n", info.dropped);
+	seq_printf(m, "scatto-bytes:\t%llu\n", info.bytes);
+}
+
+static int scatto_open(struct inode *inode, struct file *file)
+{
+	struct scatto_endpoint *ep = kzalloc(sizeof(*ep), GFP_KERNEL_ACCOUNT);
+
+	if (!ep)
+		return -ENOMEM;
+	mutex_init(&ep->lock);
+	file->private_data = ep;
+	return nonseekable_open(inode, file);
+}
+
+static int scatto_release(struct inode *inode, struct file *file)
+{
+	struct scatto_endpoint *ep = file->private_data;
+
+	scatto_endpoint_release(ep);
+	kfree(ep);
+	return 0;
+}
+
+const struct file_operations scatto_fops = {
+	.owner		= THIS_MODULE,
+	.open		= scatto_open,
+	.release	= scatto_release,
+	.mmap		= scatto_mmap,
+	.poll		= scatto_poll,
+	.unlocked_ioctl	= scatto_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+	.show_fdinfo	= scatto_show_fdinfo,
+};
+
+/* Anybody may open it: what a user can take is bounded by quota and memcg. */
+static struct miscdevice scatto_device = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= "scatto",
+	.fops	= &scatto_fops,
+	.mode	= 0666,
+};
+
+module_misc_device(scatto_device);
+
+MODULE_DESCRIPTION("Channels of events in mapped rings");
+MODULE_AUTHOR("The scatto authors");
+MODULE_LICENSE("GPL");

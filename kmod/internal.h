@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * scatto.ko: what its files share.
+ *
+ * Locks, outermost first:
+ *
+ *	endpoint->lock		binding of one open; held over user copies
+ *	mmap_lock		taken by the mm above mmap and vm_ops
+ *	channel->lock		roles, peers, end of stream; never held over a
+ *				user copy, because vm_ops takes it
+ *	registry lock		names and ids (registry.c)
+ *	quota lock		limits per user (quota.c)
+ *	side->wq.lock		one direction of waiting; irq-safe
+ */
+#ifndef _SCATTO_INTERNAL_H
+#define _SCATTO_INTERNAL_H
+
+#include <linux/cred.h>
+#include <linux/fs.h>
+#include <linux/irq_work.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/poll.h>
+#include <linux/wait.h>
+
+#include <linux/scatto.h>
+
+struct scatto_user;
+
+/*
+ * Stamps are looked at one by one, so thresholds on channels of kind MPSC end
+ * here: bounds what one look costs, possibly with interrupts off.
+ */
+#define SCATTO_MAX_SCAN		4096
+
+/*
+ * One direction of waiting: consumers for data, or producers for space. The
+ * lock of @wq guards everything else here.
+ */
+struct scatto_side {
+	wait_queue_head_t wq;		/* WAIT callers and pollers */
+	u64 *word;			/* the mapped wake word; we alone write it */
+	u64 poll_at;			/* position at which pollers want a look */
+	struct mm_struct *mover;	/* who moves the position waited for */
+	unsigned int sleepers;		/* WAIT callers in @wq */
+	bool gone;			/* word stays 0: movers must come and see */
+	unsigned int woken;		/* by the wake-up under way */
+	u64 wakes;
+	atomic64_t sleeps;		/* not under the lock */
+};
+
+enum {
+	SCATTO_SIDE_DATA,	/* consumers wait for producers */
+	SCATTO_SIDE_SPACE,	/* producers wait for consumers */
+	SCATTO_NR_SIDES,
+};
+
+/*
+ * Lifetime: one reference for each bound endpoint and one for the kernel
+ * creator. VMAs hold the file, the file holds the endpoint. The registry holds
+ * none and finds a channel only while it has references. With the last
+ * reference go name, id, memory and charge, in that order.
+ */
+struct scatto_channel {
+	/* Constant after creation. */
+	struct kref ref;
+	u64 id;
+	struct scatto_layout layout;	/* region[].writable is per endpoint */
+	u64 mask;
+	unsigned int shift;
+	void *mem;			/* all regions, zeroed, memcg-charged */
+	size_t bytes;
+	struct scatto_channel_area *area;
+	struct scatto_producer_area *prod;
+	struct scatto_consumer_area *cons;
+	u64 *stamps;			/* MPSC */
+	u8 *slots;
+	struct scatto_user *user;	/* who pays; NULL for the kernel */
+	char name[SCATTO_NAME_LEN];
+	struct hlist_node by_name;
+	struct user_namespace *user_ns;
+	kuid_t uid;
+	kgid_t gid;
+	umode_t mode;
+
+	struct mutex lock;
+	/* Under lock: who has which place. An endpoint keeps its place until
+	 * it can no longer write, which may be later than the end of its role.
+	 */
+	struct scatto_endpoint *producer;
+	struct scatto_endpoint *consumer;
+	unsigned int producers;		/* active ones */
+	unsigned int consumers;
+	unsigned int observers;
+	bool registered;
+
+	struct scatto_side side[SCATTO_NR_SIDES];
+	u64 seen;			/* data side's lock: stamps below were seen */
+
+	/*
+	 * The kernel as producer. claim: the next slot, by cmpxchg from any
+	 * context. lost: events dropped since the last claim. listening: is
+	 * there anybody to store for? consumer_tgid: see scatto_is_consumer().
+	 */
+	atomic64_t claim ____cacheline_aligned;
+	atomic_t lost;
+	bool listening;
+	pid_t consumer_tgid;
+	atomic64_t dropped;
+	struct irq_work wake_work;
+};
+
+/*
+ * One open of /dev/scatto. @ch is set once, with release, when everything that
+ * depends on it is in place; who loads it with acquire may use @role, @index
+ * and @start without a lock.
+ */
+struct scatto_endpoint {
+	struct mutex lock;		/* binds */
+	struct scatto_channel *ch;
+	u32 role;
+	u32 index;
+	u64 start;
+
+	/* Under ch->lock. */
+	struct mm_struct *mm;		/* whose mappings; NULL while unmapped */
+	unsigned int maps;		/* VMAs */
+	unsigned int writable;		/* those it could write through */
+	bool active;			/* read without the lock in wait.c */
+};
+
+extern const struct file_operations scatto_fops;
+
+/* quota.c */
+struct scatto_user *scatto_quota_charge(kuid_t uid, size_t bytes);
+void scatto_quota_uncharge(struct scatto_user *user, size_t bytes);
+void scatto_quota_limits(struct scatto_query *q);
+
+/* registry.c */
+bool scatto_name_valid(const char *name);
+int scatto_registry_add(struct scatto_channel *ch);
+void scatto_registry_del(struct scatto_channel *ch);
+struct scatto_channel *scatto_registry_find(const char *name);
+int scatto_registry_next(struct scatto_list *arg);
+
+/* channel.c */
+struct scatto_channel *scatto_channel_new(const struct scatto_create *arg,
+					  u32 extra_flags);
+void scatto_channel_put(struct scatto_channel *ch);
+void scatto_channel_forget(struct scatto_channel *ch);
+void scatto_channel_end(struct scatto_channel *ch, u32 state);
+void scatto_channel_settle(struct scatto_channel *ch);
+u64 scatto_channel_published(struct scatto_channel *ch);
+u64 scatto_channel_consumed(struct scatto_channel *ch);
+
+static inline struct scatto_channel *scatto_channel_get(struct scatto_channel *ch)
+{
+	kref_get(&ch->ref);
+	return ch;
+}
+
+/* endpoint.c */
+int scatto_endpoint_create(struct scatto_endpoint *ep,
+			   struct scatto_create *arg, void __user *uarg,
+			   size_t out);
+int scatto_endpoint_attach(struct scatto_endpoint *ep,
+			   struct scatto_attach *arg, void __user *uarg,
+			   size_t out);
+int scatto_endpoint_close(struct scatto_endpoint *ep);
+void scatto_endpoint_info(struct scatto_endpoint *ep, struct scatto_info *info);
+void scatto_endpoint_release(struct scatto_endpoint *ep);
+void scatto_endpoint_mapped(struct scatto_endpoint *ep, bool writable);
+void scatto_endpoint_unmapped(struct scatto_endpoint *ep, bool writable);
+void scatto_endpoint_layout(const struct scatto_endpoint *ep,
+			    struct scatto_layout *layout);
+
+/* Bound, and to which channel? Pairs with the release in endpoint.c. */
+static inline struct scatto_channel *
+scatto_endpoint_channel(const struct scatto_endpoint *ep)
+{
+	return smp_load_acquire(&ep->ch);
+}
+
+/* mmap.c */
+int scatto_mmap(struct file *file, struct vm_area_struct *vma);
+
+/* wait.c */
+void scatto_side_init(struct scatto_side *side, u64 *word);
+void scatto_side_set_mover(struct scatto_side *side, struct mm_struct *mm);
+int scatto_side_wake(struct scatto_channel *ch, unsigned int which);
+void scatto_side_wake_all(struct scatto_channel *ch, unsigned int which,
+			  bool gone);
+long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
+		 bool nonblock);
+long scatto_wake(struct scatto_endpoint *ep);
+__poll_t scatto_poll(struct file *file, poll_table *wait);
+
+/* producer.c */
+void scatto_producer_listen(struct scatto_channel *ch, bool on);
+bool scatto_producer_published(struct scatto_channel *ch, u64 from, u64 to);
+
+static inline u64 scatto_stamp(const struct scatto_channel *ch, u64 seq)
+{
+	return (((seq >> ch->shift) + 1) << 2) & SCATTO_STAMP_LAP;
+}
+
+#endif /* _SCATTO_INTERNAL_H */

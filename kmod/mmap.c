@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Mapping: the page tables are what enforces the roles.
+ *
+ * Ring pages are mapped by PFN: get_user_pages() refuses such VMAs, there is no
+ * ->access for ptrace and /proc/pid/mem, so the only way to write is the VMA
+ * itself, and when the last writable one is gone nobody can.
+ */
+#include <linux/mm.h>
+#include <linux/vmalloc.h>
+
+#include "compat.h"
+#include "internal.h"
+
+static bool scatto_vma_writable(const struct vm_area_struct *vma)
+{
+	/* Whatever it is now, mprotect() could make it so. */
+	return vma->vm_flags & VM_MAYWRITE;
+}
+
+static void scatto_vma_open(struct vm_area_struct *vma)
+{
+	struct scatto_endpoint *ep = vma->vm_private_data;
+	struct scatto_channel *ch = scatto_endpoint_channel(ep);
+
+	mutex_lock(&ch->lock);
+	scatto_endpoint_mapped(ep, scatto_vma_writable(vma));
+	mutex_unlock(&ch->lock);
+}
+
+static void scatto_vma_close(struct vm_area_struct *vma)
+{
+	struct scatto_endpoint *ep = vma->vm_private_data;
+	struct scatto_channel *ch = scatto_endpoint_channel(ep);
+
+	mutex_lock(&ch->lock);
+	scatto_endpoint_unmapped(ep, scatto_vma_writable(vma));
+	mutex_unlock(&ch->lock);
+}
+
+/* A region is mapped and unmapped whole: no half of it may outlive a role. */
+static int scatto_vma_may_split(struct vm_area_struct *vma, unsigned long addr)
+{
+	return -EINVAL;
+}
+
+static const struct vm_operations_struct scatto_vm_ops = {
+	.open		= scatto_vma_open,
+	.close		= scatto_vma_close,
+	.may_split	= scatto_vma_may_split,
+};
+
+static const struct scatto_region *
+scatto_region_of(const struct scatto_layout *layout,
+		 const struct vm_area_struct *vma)
+{
+	u64 size = vma->vm_end - vma->vm_start;
+	unsigned int i;
+
+	for (i = 0; i < SCATTO_NR_REGIONS; i++) {
+		const struct scatto_region *r = &layout->region[i];
+
+		/* In pages: a huge vm_pgoff must not wrap. */
+		if (vma->vm_pgoff == r->offset >> PAGE_SHIFT && size == r->size)
+			return r;
+	}
+	return NULL;
+}
+
+static int scatto_mmap_locked(struct scatto_endpoint *ep,
+			      struct scatto_channel *ch,
+			      const struct scatto_region *region,
+			      struct vm_area_struct *vma)
+{
+	void *from = ch->mem + region->offset;
+	unsigned long at;
+	int ret;
+
+	lockdep_assert_held(&ch->lock);
+
+	if (!ep->active)
+		return -EPIPE;
+	if (ep->mm && ep->mm != vma->vm_mm)
+		return -EBUSY;
+	for (at = 0; at < region->size; at += PAGE_SIZE) {
+		ret = remap_pfn_range(vma, vma->vm_start + at,
+				      vmalloc_to_pfn(from + at), PAGE_SIZE,
+				      vma->vm_page_prot);
+		if (ret)
+			return ret;
+	}
+	vma->vm_ops = &scatto_vm_ops;
+	vma->vm_private_data = ep;
+	scatto_endpoint_mapped(ep, scatto_vma_writable(vma));
+	return 0;
+}
+
+int scatto_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct scatto_endpoint *ep = file->private_data;
+	struct scatto_channel *ch = scatto_endpoint_channel(ep);
+	const struct scatto_region *region;
+	struct scatto_layout layout;
+	unsigned long deny = VM_MAYEXEC;
+	int ret;
+
+	if (!ch)
+		return -ENOTCONN;
+	scatto_endpoint_layout(ep, &layout);
+	region = scatto_region_of(&layout, vma);
+	if (!region || !(vma->vm_flags & VM_MAYSHARE))
+		return -EINVAL;
+	if (!region->writable)
+		deny |= VM_MAYWRITE;
+	if (vma->vm_flags & VM_EXEC ||
+	    (!region->writable && vma->vm_flags & VM_WRITE))
+		return -EACCES;
+	vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, deny);
+
+	mutex_lock(&ch->lock);
+	ret = scatto_mmap_locked(ep, ch, region, vma);
+	mutex_unlock(&ch->lock);
+	return ret;
+}

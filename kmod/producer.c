@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The kernel as producer: the in-kernel API of <linux/scatto.h>.
+ *
+ * Producers on all CPUs and in all contexts, NMI included, claim slots by
+ * cmpxchg on a word that user space cannot see, fill them, and publish each by
+ * its stamp. They never wait: a claim whose cmpxchg fails has lost to one that
+ * succeeded, so somebody makes progress at every step, and an interrupt that
+ * comes between claim and publish just claims the next slot.
+ */
+#include <linux/err.h>
+#include <linux/export.h>
+#include <linux/sched.h>
+#include <linux/string.h>
+
+#include "internal.h"
+#include "trace.h"
+
+/*
+ * Are all slots in [from, to) published? Looks from the far end: it is filled
+ * last, so a hole is found soon.
+ */
+bool scatto_producer_published(struct scatto_channel *ch, u64 from, u64 to)
+{
+	/* A caller's @from may be forged; a ring holds no more than this. */
+	if (to - from > ch->layout.capacity)
+		return false;
+	while (to-- != from) {
+		u64 stamp = smp_load_acquire(&ch->stamps[to & ch->mask]);
+
+		if ((stamp & SCATTO_STAMP_LAP) != scatto_stamp(ch, to))
+			return false;
+	}
+	return true;
+}
+
+/* Under ch->lock: a consumer has come (after its cursor was set) or gone. */
+void scatto_producer_listen(struct scatto_channel *ch, bool on)
+{
+	lockdep_assert_held(&ch->lock);
+
+	if (!(ch->layout.flags & SCATTO_F_KERNEL) ||
+	    ch->layout.flags & SCATTO_F_PAUSE)
+		return;
+	if (on)
+		atomic_set(&ch->lost, 0);
+	/* Pairs with the acquire in scatto_reserve(). */
+	smp_store_release(&ch->listening, on);
+}
+
+/*
+ * Publishes the slot and wakes the consumer if this was the last stamp that it
+ * waits for. Several producers may fill [cursor, word) out of order, so each
+ * one below the word looks whether that has no hole left. The stamp and the
+ * barrier come before the look: of two that finish together at least one sees
+ * both stamps.
+ */
+static void scatto_stamp_slot(struct scatto_channel *ch,
+			      struct scatto_reservation *rsv, u64 flags)
+{
+	u64 stamp = scatto_stamp(ch, rsv->seq) | flags |
+		    (u64)rsv->lost << SCATTO_STAMP_LOST_SHIFT;
+	u64 word, from;
+
+	/* Pairs with the consumer's acquire of the stamp. */
+	smp_store_release(&ch->stamps[rsv->seq & ch->mask], stamp);
+
+	/* Pairs with the barrier in scatto_side_armed(). */
+	smp_mb();
+	word = READ_ONCE(ch->area->data_wake);
+	if (likely(word == SCATTO_WAKE_IDLE) || rsv->seq >= word)
+		return;
+	/*
+	 * A sleeper wants at most SCATTO_MAX_SCAN slots and a poller one that
+	 * follows what it saw. A cursor that makes no sense is woken for.
+	 */
+	from = scatto_channel_consumed(ch);
+	if (word - from > SCATTO_MAX_SCAN)
+		from = word - min_t(u64, word, SCATTO_MAX_SCAN);
+	if (word - from > ch->layout.capacity ||
+	    scatto_producer_published(ch, from, word))
+		irq_work_queue(&ch->wake_work);
+}
+
+bool scatto_has_consumer(const struct scatto_channel *ch)
+{
+	return READ_ONCE(ch->listening);
+}
+EXPORT_SYMBOL_GPL(scatto_has_consumer);
+
+bool scatto_is_consumer(const struct scatto_channel *ch,
+			const struct task_struct *task)
+{
+	pid_t tgid = READ_ONCE(ch->consumer_tgid);
+
+	return tgid && tgid == task->tgid;
+}
+EXPORT_SYMBOL_GPL(scatto_is_consumer);
+
+int scatto_reserve(struct scatto_channel *ch, struct scatto_reservation *rsv)
+{
+	s64 seq;
+
+	if (!smp_load_acquire(&ch->listening))
+		return -ENOTCONN;
+
+	preempt_disable_notrace();
+	seq = atomic64_read(&ch->claim);
+	do {
+		/*
+		 * Pairs with the consumer's release: it has read the slot that
+		 * we are about to fill. A cursor beyond the claim, or more
+		 * than a lap behind, is forged and counts as full.
+		 */
+		if (unlikely(seq - scatto_channel_consumed(ch) >=
+			     ch->layout.capacity)) {
+			atomic_add_unless(&ch->lost, 1, -1);
+			atomic64_inc(&ch->dropped);
+			preempt_enable_notrace();
+			return -ENOSPC;
+		}
+	} while (!atomic64_try_cmpxchg(&ch->claim, &seq, seq + 1));
+
+	rsv->seq = seq;
+	rsv->data = ch->slots + (seq & ch->mask) * ch->layout.slot_stride;
+	rsv->lost = 0;
+	if (unlikely(atomic_read(&ch->lost)))
+		rsv->lost = atomic_xchg(&ch->lost, 0);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(scatto_reserve);
+
+void scatto_commit(struct scatto_channel *ch, struct scatto_reservation *rsv)
+{
+	scatto_stamp_slot(ch, rsv, 0);
+	preempt_enable_notrace();
+}
+EXPORT_SYMBOL_GPL(scatto_commit);
+
+void scatto_discard(struct scatto_channel *ch, struct scatto_reservation *rsv)
+{
+	scatto_stamp_slot(ch, rsv, SCATTO_STAMP_TOMBSTONE);
+	preempt_enable_notrace();
+}
+EXPORT_SYMBOL_GPL(scatto_discard);
+
+int scatto_send(struct scatto_channel *ch, const void *data, size_t len)
+{
+	struct scatto_reservation rsv;
+	int ret;
+
+	if (len > ch->layout.slot_size)
+		return -EMSGSIZE;
+	ret = scatto_reserve(ch, &rsv);
+	if (ret)
+		return ret;
+	memcpy(rsv.data, data, len);
+	memset(rsv.data + len, 0, ch->layout.slot_size - len);
+	scatto_commit(ch, &rsv);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(scatto_send);
+
+struct scatto_channel *
+scatto_channel_create(const struct scatto_channel_attr *attr)
+{
+	struct scatto_create arg = {
+		.kind = SCATTO_KIND_MPSC,
+		.flags = attr->flags,
+		.slot_size = attr->slot_size,
+		.capacity = attr->capacity,
+		.mode = attr->mode,
+	};
+	struct scatto_channel *ch;
+	int ret;
+
+	if (!attr->name || strscpy(arg.name, attr->name, sizeof(arg.name)) <= 0)
+		return ERR_PTR(-EINVAL);
+
+	ch = scatto_channel_new(&arg, SCATTO_F_KERNEL);
+	if (IS_ERR(ch))
+		return ch;
+	ch->uid = attr->uid;
+	ch->gid = attr->gid;
+	ch->listening = attr->flags & SCATTO_F_PAUSE;
+
+	ret = scatto_registry_add(ch);
+	if (ret) {
+		scatto_channel_put(ch);
+		return ERR_PTR(ret);
+	}
+	return ch;
+}
+EXPORT_SYMBOL_GPL(scatto_channel_create);
+
+void scatto_channel_destroy(struct scatto_channel *ch)
+{
+	if (!ch)
+		return;
+
+	scatto_registry_del(ch);
+	mutex_lock(&ch->lock);
+	smp_store_release(&ch->listening, false);
+	scatto_channel_end(ch, SCATTO_STATE_NO_PRODUCER);
+	mutex_unlock(&ch->lock);
+	scatto_side_wake_all(ch, SCATTO_SIDE_DATA, false);
+	trace_scatto_close(ch->id, 0);
+	scatto_channel_put(ch);
+}
+EXPORT_SYMBOL_GPL(scatto_channel_destroy);
