@@ -12,23 +12,6 @@
 #include "trace.h"
 
 /*
- * What the two sides say they have done. Both words are mapped writable by
- * somebody: a forged one garbles this channel for those who share it, nothing
- * else, as every index made of it is masked.
- */
-u64 scatto_channel_published(struct scatto_channel *ch)
-{
-	if (ch->layout.kind == SCATTO_KIND_MPSC)
-		return atomic64_read(&ch->claim);
-	return smp_load_acquire(&ch->prod->published);
-}
-
-u64 scatto_channel_consumed(struct scatto_channel *ch)
-{
-	return smp_load_acquire(&ch->cons->cursor);
-}
-
-/*
  * Makes the two positions consistent again, once nobody who could have forged
  * one is still writing it, so that a successor starts from sane words. Where
  * the two contradict each other the consumer's wins and what was not read is
@@ -38,22 +21,30 @@ void scatto_channel_settle(struct scatto_channel *ch)
 {
 	u64 consumed = scatto_channel_consumed(ch);
 	u64 published = scatto_channel_published(ch);
-	bool sane = published - consumed <= ch->layout.capacity;
+	bool kernel = ch->layout.flags & SCATTO_F_KERNEL;
 
 	lockdep_assert_held(&ch->lock);
 
-	if (ch->layout.flags & SCATTO_F_KERNEL) {
-		/* The kernel's own position is never in doubt. */
-		if (!ch->consumer && !sane)
-			smp_store_release(&ch->cons->cursor, published);
+	if (published - consumed <= ch->layout.capacity)
 		return;
-	}
-	if (sane)
-		return;
-	if (!ch->producer)
-		smp_store_release(&ch->prod->published, consumed);
+	/* The kernel's own position is never in doubt. Both words order
+	 * nothing here: no slot is handed over by them.
+	 */
+	if (!ch->producer && !kernel)
+		WRITE_ONCE(ch->prod->published, consumed);
 	else if (!ch->consumer)
-		smp_store_release(&ch->cons->cursor, published);
+		WRITE_ONCE(ch->cons->cursor, published);
+}
+
+/* Adds to the mapped state. */
+void scatto_channel_state(struct scatto_channel *ch, u32 state)
+{
+	lockdep_assert_held(&ch->lock);
+
+	/* Pairs with the acquire in the slow paths of either side, who were
+	 * sent there by a wake word of 0 or by finding the ring full or empty.
+	 */
+	smp_store_release(&ch->area->state, ch->area->state | state);
 }
 
 /*
@@ -70,8 +61,9 @@ void scatto_channel_end(struct scatto_channel *ch, u32 state)
 	if (end - consumed > ch->layout.capacity)
 		end = consumed;
 	if (ch->area->end == SCATTO_END_OPEN)
+		/* Pairs with the acquire of whoever finds nothing to read. */
 		smp_store_release(&ch->area->end, end);
-	smp_store_release(&ch->area->state, ch->area->state | state);
+	scatto_channel_state(ch, state);
 }
 
 static int scatto_channel_geometry(struct scatto_channel *ch,
@@ -160,12 +152,6 @@ static void scatto_channel_free(struct scatto_channel *ch)
 	vfree(ch->mem);
 	put_user_ns(ch->user_ns);
 	kfree(ch);
-}
-
-/* Nobody finds it by name any more; who is attached stays so. */
-void scatto_channel_forget(struct scatto_channel *ch)
-{
-	scatto_registry_del(ch);
 }
 
 static void scatto_channel_release(struct kref *ref)

@@ -6,6 +6,7 @@
 #ifndef _SCATTO_COMPAT_H
 #define _SCATTO_COMPAT_H
 
+#include <linux/file.h>
 #include <linux/mm.h>
 #include <linux/version.h>
 
@@ -26,6 +27,11 @@ static inline void vm_flags_mod(struct vm_area_struct *vma,
 #define SCHED_PROCESS_EXIT_ARGS	struct task_struct *p
 #else
 #define SCHED_PROCESS_EXIT_ARGS	struct task_struct *p, bool group_dead
+#endif
+
+/* From 6.12 on what fdget() returns is opaque. */
+#ifndef fd_file
+#define fd_file(f) ((f).file)
 #endif
 
 #endif /* _SCATTO_COMPAT_H */

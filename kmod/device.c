@@ -10,6 +10,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+#include "compat.h"
 #include "internal.h"
 
 #define CREATE_TRACE_POINTS
@@ -23,23 +24,25 @@
  * reads as zero, what we do not know must be zero (-E2BIG). @out gets how much
  * of it to copy back. @first: size in the first version of the ABI.
  */
-static int scatto_copy_in(void *arg, size_t size, size_t first,
-			  const void __user *uarg, size_t *out)
+static __always_inline int scatto_copy_in(void *arg, size_t size, size_t first,
+					  const void __user *uarg, size_t *out)
 {
 	u32 usize;
 	int ret;
 
-	if (get_user(usize, (const u32 __user *)uarg))
+	/* Nobody's structure is shorter than this, most are just as long. */
+	if (copy_from_user(arg, uarg, first))
 		return -EFAULT;
+	usize = *(u32 *)arg;
+	*out = min_t(size_t, size, usize);
+	if (usize == size && size == first)
+		return 0;
 	if (usize < first || usize > PAGE_SIZE)
 		return -EINVAL;
 	ret = copy_struct_from_user(arg, size, uarg, usize);
-	if (ret)
-		return ret;
 	/* The first word may have changed since; the rest was judged by this. */
 	*(u32 *)arg = usize;
-	*out = min_t(size_t, size, usize);
-	return 0;
+	return ret;
 }
 
 /* All fields but the size, and @keep bytes behind it, must come in as zero. */
@@ -48,7 +51,7 @@ static bool scatto_is_blank(const void *arg, size_t keep, size_t size)
 	return !memchr_inv(arg + keep, 0, size - keep);
 }
 
-static long scatto_ioctl_query(void __user *uarg)
+static noinline long scatto_ioctl_query(void __user *uarg)
 {
 	struct scatto_query arg;
 	size_t out;
@@ -64,7 +67,7 @@ static long scatto_ioctl_query(void __user *uarg)
 	return copy_to_user(uarg, &arg, out) ? -EFAULT : 0;
 }
 
-static long scatto_ioctl_list(void __user *uarg)
+static noinline long scatto_ioctl_list(void __user *uarg)
 {
 	struct scatto_list arg;
 	size_t out;
@@ -81,7 +84,7 @@ static long scatto_ioctl_list(void __user *uarg)
 	return copy_to_user(uarg, &arg, out) ? -EFAULT : 0;
 }
 
-static long scatto_ioctl_create(struct scatto_endpoint *ep, void __user *uarg)
+static noinline long scatto_ioctl_create(struct scatto_endpoint *ep, void __user *uarg)
 {
 	struct scatto_create arg;
 	size_t out;
@@ -90,7 +93,7 @@ static long scatto_ioctl_create(struct scatto_endpoint *ep, void __user *uarg)
 	return ret ?: scatto_endpoint_create(ep, &arg, uarg, out);
 }
 
-static long scatto_ioctl_attach(struct scatto_endpoint *ep, void __user *uarg)
+static noinline long scatto_ioctl_attach(struct scatto_endpoint *ep, void __user *uarg)
 {
 	struct scatto_attach arg;
 	size_t out;
@@ -99,7 +102,7 @@ static long scatto_ioctl_attach(struct scatto_endpoint *ep, void __user *uarg)
 	return ret ?: scatto_endpoint_attach(ep, &arg, uarg, out);
 }
 
-static long scatto_ioctl_info(struct scatto_endpoint *ep, void __user *uarg)
+static noinline long scatto_ioctl_info(struct scatto_endpoint *ep, void __user *uarg)
 {
 	struct scatto_info arg;
 	size_t out;
@@ -129,19 +132,39 @@ static long scatto_ioctl_wake(struct scatto_endpoint *ep)
 
 static long scatto_wake_fd(int fd)
 {
-	struct file *file = fget(fd);
+	struct fd f = fdget(fd);
 	long ret = -EINVAL;
 
-	if (!file)
+	if (!fd_file(f))
 		return -EBADF;
-	if (file->f_op == &scatto_fops) {
-		struct scatto_endpoint *ep = file->private_data;
+	if (fd_file(f)->f_op == &scatto_fops) {
+		struct scatto_endpoint *ep = fd_file(f)->private_data;
 
 		ret = scatto_endpoint_channel(ep) ? scatto_ioctl_wake(ep) :
 						    -ENOTCONN;
 	}
-	fput(file);
+	fdput(f);
 	return ret;
+}
+
+/* Every blocking call comes through here: no function for a few words. */
+static __always_inline bool scatto_copy_wait(struct scatto_wait *arg,
+					     const struct scatto_wait __user *uarg)
+{
+	if (!user_read_access_begin(uarg, sizeof(*uarg)))
+		return false;
+	unsafe_get_user(arg->size, &uarg->size, fault);
+	unsafe_get_user(arg->flags, &uarg->flags, fault);
+	unsafe_get_user(arg->want, &uarg->want, fault);
+	unsafe_get_user(arg->enough, &uarg->enough, fault);
+	unsafe_get_user(arg->deadline, &uarg->deadline, fault);
+	unsafe_get_user(arg->wake_fd, &uarg->wake_fd, fault);
+	unsafe_get_user(arg->reserved0, &uarg->reserved0, fault);
+	user_read_access_end();
+	return true;
+fault:
+	user_read_access_end();
+	return false;
 }
 
 static long scatto_ioctl_wait(struct file *file, void __user *uarg)
@@ -149,10 +172,15 @@ static long scatto_ioctl_wait(struct file *file, void __user *uarg)
 	struct scatto_endpoint *ep = file->private_data;
 	struct scatto_wait arg;
 	size_t out;
-	long ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+	long ret;
 
-	if (ret)
-		return ret;
+	if (!scatto_copy_wait(&arg, uarg))
+		return -EFAULT;
+	if (unlikely(arg.size != sizeof(arg))) {
+		ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+		if (ret)
+			return ret;
+	}
 	if (arg.flags & ~(SCATTO_WAIT_ENOUGH | SCATTO_WAIT_DEADLINE |
 			  SCATTO_WAIT_WAKE) || arg.reserved0 ||
 	    (!(arg.flags & SCATTO_WAIT_DEADLINE) && arg.deadline) ||
@@ -185,14 +213,14 @@ static long scatto_ioctl_bound(struct file *file, unsigned int cmd,
 	void __user *uarg = (void __user *)arg;
 
 	switch (cmd) {
-	case SCATTO_IOC_INFO:
-		return scatto_ioctl_info(ep, uarg);
-	case SCATTO_IOC_CLOSE:
-		return arg ? -EINVAL : scatto_endpoint_close(ep);
 	case SCATTO_IOC_WAIT:
 		return scatto_ioctl_wait(file, uarg);
 	case SCATTO_IOC_WAKE:
 		return arg ? -EINVAL : scatto_ioctl_wake(ep);
+	case SCATTO_IOC_INFO:
+		return scatto_ioctl_info(ep, uarg);
+	case SCATTO_IOC_CLOSE:
+		return arg ? -EINVAL : scatto_endpoint_close(ep);
 	case SCATTO_IOC_CLAIM:
 		return scatto_ioctl_claim(ep);
 	default:

@@ -107,8 +107,7 @@ static void scatto_role_end(struct scatto_channel *ch,
 		gone = !--ch->consumers &&
 		       !(ch->layout.flags & (SCATTO_F_PAUSE | SCATTO_F_KERNEL));
 		if (gone)
-			smp_store_release(&ch->area->state, ch->area->state |
-					  SCATTO_STATE_NO_CONSUMER);
+			scatto_channel_state(ch, SCATTO_STATE_NO_CONSUMER);
 		break;
 	default:
 		ch->observers--;
@@ -182,7 +181,7 @@ static int scatto_place_take(struct scatto_channel *ch,
 	if (ch->layout.flags & SCATTO_F_KERNEL &&
 	    !(ch->layout.flags & SCATTO_F_PAUSE) &&
 	    ch->area->end == SCATTO_END_OPEN)
-		smp_store_release(&ch->cons->cursor, scatto_channel_published(ch));
+		WRITE_ONCE(ch->cons->cursor, scatto_channel_published(ch));
 	ep->start = scatto_channel_consumed(ch);
 	return 0;
 }

@@ -10,7 +10,8 @@
  *				user copy, because vm_ops takes it
  *	registry lock		names and ids (registry.c)
  *	quota lock		limits per user (quota.c)
- *	side->wq.lock		one direction of waiting; irq-safe
+ *	side->lock		one direction of waiting; irq-safe
+ *	side->pollers.lock	inside it, by wake_up()
  */
 #ifndef _SCATTO_INTERNAL_H
 #define _SCATTO_INTERNAL_H
@@ -35,19 +36,21 @@ struct scatto_user;
 #define SCATTO_MAX_SCAN		4096
 
 /*
- * One direction of waiting: consumers for data, or producers for space. The
- * lock of @wq guards everything else here.
+ * One direction of waiting: consumers for data, or producers for space. @lock
+ * guards all but @sleeps. WAIT callers have a queue of their own beside that of
+ * the pollers, because each wants a position of its own.
  */
 struct scatto_side {
-	wait_queue_head_t wq;		/* WAIT callers and pollers */
+	spinlock_t lock;
+	bool gone;			/* word stays 0: movers must come and see */
+	unsigned int nr_sleepers;	/* also read without the lock */
+	struct list_head sleepers;	/* WAIT callers, first come first */
 	u64 *word;			/* the mapped wake word; we alone write it */
 	u64 poll_at;			/* position at which pollers want a look */
 	struct mm_struct *mover;	/* who moves the position waited for */
-	unsigned int sleepers;		/* WAIT callers in @wq */
-	bool gone;			/* word stays 0: movers must come and see */
-	unsigned int woken;		/* by the wake-up under way */
 	u64 wakes;
-	atomic64_t sleeps;		/* not under the lock */
+	atomic64_t sleeps;
+	wait_queue_head_t pollers;
 };
 
 enum {
@@ -84,8 +87,9 @@ struct scatto_channel {
 	kgid_t gid;
 	umode_t mode;
 
-	struct mutex lock;
-	/* Under lock: who has which place. An endpoint keeps its place until
+	struct mutex lock;		/* roles; see the top of this file */
+	/*
+	 * Under lock: who has which place. An endpoint keeps its place until
 	 * it can no longer write, which may be later than the end of its role.
 	 */
 	struct scatto_endpoint *producer;
@@ -148,11 +152,28 @@ int scatto_registry_next(struct scatto_list *arg);
 struct scatto_channel *scatto_channel_new(const struct scatto_create *arg,
 					  u32 extra_flags);
 void scatto_channel_put(struct scatto_channel *ch);
-void scatto_channel_forget(struct scatto_channel *ch);
+void scatto_channel_state(struct scatto_channel *ch, u32 state);
 void scatto_channel_end(struct scatto_channel *ch, u32 state);
 void scatto_channel_settle(struct scatto_channel *ch);
-u64 scatto_channel_published(struct scatto_channel *ch);
-u64 scatto_channel_consumed(struct scatto_channel *ch);
+
+/*
+ * What the two sides say they have done. Both words are mapped writable by
+ * somebody: a forged one garbles this channel for those who share it, nothing
+ * else, as every index made of it is masked.
+ */
+static inline u64 scatto_channel_published(const struct scatto_channel *ch)
+{
+	if (ch->layout.kind == SCATTO_KIND_MPSC)
+		return atomic64_read(&ch->claim);
+	/* Pairs with the producer's release after it filled the slots. */
+	return smp_load_acquire(&ch->prod->published);
+}
+
+static inline u64 scatto_channel_consumed(const struct scatto_channel *ch)
+{
+	/* Pairs with the consumer's release after it read the slots. */
+	return smp_load_acquire(&ch->cons->cursor);
+}
 
 static inline struct scatto_channel *scatto_channel_get(struct scatto_channel *ch)
 {
@@ -175,10 +196,11 @@ void scatto_endpoint_unmapped(struct scatto_endpoint *ep, bool writable);
 void scatto_endpoint_layout(const struct scatto_endpoint *ep,
 			    struct scatto_layout *layout);
 
-/* Bound, and to which channel? Pairs with the release in endpoint.c. */
+/* Bound, and to which channel? */
 static inline struct scatto_channel *
 scatto_endpoint_channel(const struct scatto_endpoint *ep)
 {
+	/* Pairs with the release in scatto_bind(). */
 	return smp_load_acquire(&ep->ch);
 }
 

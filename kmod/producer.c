@@ -26,7 +26,8 @@ bool scatto_producer_published(struct scatto_channel *ch, u64 from, u64 to)
 	if (to - from > ch->layout.capacity)
 		return false;
 	while (to-- != from) {
-		u64 stamp = smp_load_acquire(&ch->stamps[to & ch->mask]);
+		/* Nothing is read of the slot: the value is all. */
+		u64 stamp = READ_ONCE(ch->stamps[to & ch->mask]);
 
 		if ((stamp & SCATTO_STAMP_LAP) != scatto_stamp(ch, to))
 			return false;
@@ -51,9 +52,8 @@ void scatto_producer_listen(struct scatto_channel *ch, bool on)
 /*
  * Publishes the slot and wakes the consumer if this was the last stamp that it
  * waits for. Several producers may fill [cursor, word) out of order, so each
- * one below the word looks whether that has no hole left. The stamp and the
- * barrier come before the look: of two that finish together at least one sees
- * both stamps.
+ * looks whether that has no hole left. The stamp and the barrier come before the
+ * look: of two that finish together at least one sees both stamps.
  */
 static void scatto_stamp_slot(struct scatto_channel *ch,
 			      struct scatto_reservation *rsv, u64 flags)
@@ -68,16 +68,21 @@ static void scatto_stamp_slot(struct scatto_channel *ch,
 	/* Pairs with the barrier in scatto_side_armed(). */
 	smp_mb();
 	word = READ_ONCE(ch->area->data_wake);
-	if (likely(word == SCATTO_WAKE_IDLE) || rsv->seq >= word)
+	/* A wake-up that is still to come sees this stamp, too. */
+	if (likely(word == SCATTO_WAKE_IDLE) ||
+	    irq_work_is_pending(&ch->wake_work))
 		return;
 	/*
 	 * A sleeper wants at most SCATTO_MAX_SCAN slots and a poller one that
-	 * follows what it saw. A cursor that makes no sense is woken for.
+	 * follows what it saw. A word that was reached before this slot counts
+	 * as well: a poller may have seen that by itself and wait for the next
+	 * event, or somebody else for a later one. A cursor that makes no sense
+	 * is woken for.
 	 */
 	from = scatto_channel_consumed(ch);
-	if (word - from > SCATTO_MAX_SCAN)
-		from = word - min_t(u64, word, SCATTO_MAX_SCAN);
-	if (word - from > ch->layout.capacity ||
+	if ((s64)(word - from) > SCATTO_MAX_SCAN)
+		from = word - SCATTO_MAX_SCAN;
+	if ((s64)(word - from) <= 0 || word - from > ch->layout.capacity ||
 	    scatto_producer_published(ch, from, word))
 		irq_work_queue(&ch->wake_work);
 }
@@ -101,6 +106,7 @@ int scatto_reserve(struct scatto_channel *ch, struct scatto_reservation *rsv)
 {
 	s64 seq;
 
+	/* Pairs with the release in scatto_producer_listen(). */
 	if (!smp_load_acquire(&ch->listening))
 		return -ENOTCONN;
 
@@ -200,7 +206,7 @@ void scatto_channel_destroy(struct scatto_channel *ch)
 
 	scatto_registry_del(ch);
 	mutex_lock(&ch->lock);
-	smp_store_release(&ch->listening, false);
+	WRITE_ONCE(ch->listening, false);
 	scatto_channel_end(ch, SCATTO_STATE_NO_PRODUCER);
 	mutex_unlock(&ch->lock);
 	scatto_side_wake_all(ch, SCATTO_SIDE_DATA, false);

@@ -36,20 +36,18 @@
 #include "trace.h"
 
 struct scatto_waiter {
-	struct wait_queue_entry entry;
+	struct list_head node;
+	struct task_struct *task;
 	struct scatto_endpoint *ep;
 	struct scatto_channel *ch;
 	unsigned int which;
-	u64 from;		/* data: the consumer's cursor when it came */
+	bool woken;		/* a waker found it ready; see scatto_sleep() */
+	u64 from;		/* MPSC data: the consumer's cursor when it came */
 	u64 want;
 	u64 enough;		/* == want unless SCATTO_WAIT_ENOUGH */
-	bool woken;		/* a waker found it ready; see scatto_sleep() */
 };
 
-static int scatto_waiter_wake(struct wait_queue_entry *entry, unsigned int mode,
-			      int flags, void *key);
-
-static bool scatto_reached(struct scatto_channel *ch, unsigned int which,
+static __always_inline bool scatto_reached(struct scatto_channel *ch, unsigned int which,
 			   u64 from, u64 want)
 {
 	if (which == SCATTO_SIDE_SPACE)
@@ -60,79 +58,89 @@ static bool scatto_reached(struct scatto_channel *ch, unsigned int which,
 }
 
 /* Is there no point in waiting, whatever the positions? */
-static bool scatto_hopeless(struct scatto_channel *ch, unsigned int which)
+static __always_inline bool scatto_hopeless(struct scatto_channel *ch, unsigned int which)
 {
 	if (which == SCATTO_SIDE_SPACE)
+		/* Pairs with the release in scatto_channel_state(). */
 		return smp_load_acquire(&ch->area->state) &
 		       SCATTO_STATE_SEND_EPIPE;
+	/* Pairs with the release in scatto_channel_end(). */
 	return smp_load_acquire(&ch->area->end) != SCATTO_END_OPEN;
 }
 
-static bool scatto_waiter_ready(struct scatto_waiter *w)
+static __always_inline bool scatto_waiter_ready(struct scatto_waiter *w)
 {
 	struct scatto_side *other = &w->ch->side[!w->which];
 
-	if (!READ_ONCE(w->ep->active) || scatto_hopeless(w->ch, w->which))
-		return true;
 	if (scatto_reached(w->ch, w->which, w->from, w->want))
 		return true;
-	/* Pairs with the barrier after A of the other side's sleeper. */
-	return w->enough != w->want && READ_ONCE(other->sleepers) &&
+	if (!READ_ONCE(w->ep->active) || scatto_hopeless(w->ch, w->which))
+		return true;
+	/* Pairs with the barrier in scatto_side_armed() of the other side. */
+	return w->enough != w->want && READ_ONCE(other->nr_sleepers) &&
 	       scatto_reached(w->ch, w->which, w->from, w->enough);
 }
 
 /* Sets the wake word to the smallest position that somebody wants. */
 static void scatto_side_arm(struct scatto_side *side)
 {
-	struct wait_queue_entry *entry;
-	u64 word = side->poll_at;
+	u64 word = side->gone ? 0 : side->poll_at;
+	struct scatto_waiter *w;
 
-	lockdep_assert_held(&side->wq.lock);
+	lockdep_assert_held(&side->lock);
 
-	list_for_each_entry(entry, &side->wq.head, entry) {
-		if (entry->func == scatto_waiter_wake)
-			word = min(word, container_of(entry, struct scatto_waiter,
-						      entry)->want);
-	}
-	if (side->gone)
-		word = 0;
-	if (*side->word != word)
-		WRITE_ONCE(*side->word, word);
+	list_for_each_entry(w, &side->sleepers, node)
+		word = min(word, w->want);
+	WRITE_ONCE(*side->word, word);
 }
 
+static void scatto_waiter_enqueue(struct scatto_side *side,
+				  struct scatto_waiter *w)
+{
+	lockdep_assert_held(&side->lock);
+
+	list_add_tail(&w->node, &side->sleepers);
+	WRITE_ONCE(side->nr_sleepers, side->nr_sleepers + 1);
+}
+
+/* The waiter may be gone as soon as its node is off the list. */
 static void scatto_waiter_dequeue(struct scatto_side *side,
 				  struct scatto_waiter *w)
 {
-	lockdep_assert_held(&side->wq.lock);
+	lockdep_assert_held(&side->lock);
 
-	WRITE_ONCE(side->sleepers, side->sleepers - 1);
-	/* Pairs with list_empty_careful() in scatto_wait(). */
-	list_del_init_careful(&w->entry.entry);
+	WRITE_ONCE(side->nr_sleepers, side->nr_sleepers - 1);
+	/* Pairs with list_empty_careful() in scatto_sleep(). */
+	list_del_init_careful(&w->node);
 }
 
 /*
- * Called by the wait queue, under its lock. What made the waiter ready may be
- * gone when it runs, hence @woken: the wake-up counts once it was given. The
- * sleeper may return as soon as its entry is off the list, so that comes last.
+ * Lets those go on that can; returns how many had to be woken for it. What
+ * made a waiter ready may be gone when it runs, hence @woken: the wake-up
+ * counts once it was given.
  */
-static int scatto_waiter_wake(struct wait_queue_entry *entry, unsigned int mode,
-			      int flags, void *key)
+static unsigned int scatto_side_rouse(struct scatto_side *side)
 {
-	struct scatto_waiter *w = container_of(entry, struct scatto_waiter, entry);
-	struct scatto_side *side = &w->ch->side[w->which];
+	struct scatto_waiter *w, *next;
+	unsigned int woken = 0;
 
-	if (!scatto_waiter_ready(w))
-		return 0;
-	/* Ordered by the barriers of try_to_wake_up() and set_current_state(). */
-	WRITE_ONCE(w->woken, true);
-	side->woken += !!default_wake_function(entry, mode, flags, key);
-	scatto_waiter_dequeue(side, w);
-	return 1;
+	lockdep_assert_held(&side->lock);
+
+	list_for_each_entry_safe(w, next, &side->sleepers, node) {
+		if (!scatto_waiter_ready(w))
+			continue;
+		/* Ordered by try_to_wake_up() and set_current_state(). */
+		WRITE_ONCE(w->woken, true);
+		woken += wake_up_process(w->task);
+		scatto_waiter_dequeue(side, w);
+	}
+	return woken;
 }
 
 #ifdef CONFIG_X86
 static void scatto_ipi_barrier(void *unused)
 {
+	/* Between the mover's store and load, wherever it was; see above. */
 	smp_mb();
 }
 
@@ -150,7 +158,16 @@ static void scatto_mover_barrier(struct mm_struct *mm)
 
 static bool scatto_mover_elsewhere(struct mm_struct *mm)
 {
-	return cpumask_any_but(mm_cpumask(mm), smp_processor_id()) < nr_cpu_ids;
+	const unsigned long *mask = cpumask_bits(mm_cpumask(mm));
+	unsigned int cpu = smp_processor_id(), i;
+
+	for (i = 0; i < BITS_TO_LONGS(nr_cpu_ids); i++) {
+		unsigned long own = i == BIT_WORD(cpu) ? BIT_MASK(cpu) : 0;
+
+		if (READ_ONCE(mask[i]) & ~own)
+			return true;
+	}
+	return false;
 }
 #else
 static void scatto_mover_barrier(struct mm_struct *mm)
@@ -168,17 +185,17 @@ static bool scatto_mover_elsewhere(struct mm_struct *mm)
  * running or runs on this very CPU when it does, need no interrupt.
  */
 static void scatto_side_armed(struct scatto_side *side)
-	__releases(&side->wq.lock)
+	__releases(&side->lock)
 {
 	struct mm_struct *mm = NULL;
 
-	/* The word, and sleepers, before the mask and the positions. */
+	/* The word, and nr_sleepers, before the mask and the positions. */
 	smp_mb();
 	if (side->mover && scatto_mover_elsewhere(side->mover)) {
 		mm = side->mover;
 		mmgrab(mm);
 	}
-	spin_unlock_irq(&side->wq.lock);
+	spin_unlock_irq(&side->lock);
 	if (mm) {
 		scatto_mover_barrier(mm);
 		mmdrop(mm);
@@ -187,7 +204,9 @@ static void scatto_side_armed(struct scatto_side *side)
 
 void scatto_side_init(struct scatto_side *side, u64 *word)
 {
-	init_waitqueue_head(&side->wq);
+	spin_lock_init(&side->lock);
+	INIT_LIST_HEAD(&side->sleepers);
+	init_waitqueue_head(&side->pollers);
 	side->word = word;
 	side->poll_at = SCATTO_WAKE_IDLE;
 	*word = SCATTO_WAKE_IDLE;
@@ -200,39 +219,37 @@ void scatto_side_set_mover(struct scatto_side *side, struct mm_struct *mm)
 
 	if (mm)
 		mmgrab(mm);
-	spin_lock_irq(&side->wq.lock);
+	spin_lock_irq(&side->lock);
 	old = side->mover;
 	side->mover = mm;
-	spin_unlock_irq(&side->wq.lock);
+	spin_unlock_irq(&side->lock);
 	if (old)
 		mmdrop(old);
 }
 
 /*
- * Lets those go on that can, and says how many WAIT callers that were. Pollers
- * are woken once for each time they looked: every ->poll arms again, and comes
- * before the user's own look, so no edge is lost.
+ * The position has moved: lets those go on that can, and says how many WAIT
+ * callers that were. Pollers are woken once for each time they looked: every
+ * ->poll arms again, and comes before the user's own look, so no edge is lost.
  */
 int scatto_side_wake(struct scatto_channel *ch, unsigned int which)
 {
 	struct scatto_side *side = &ch->side[which];
 	unsigned long flags;
-	int woken;
+	unsigned int woken;
 
-	spin_lock_irqsave(&side->wq.lock, flags);
-	side->woken = 0;
-	side->poll_at = SCATTO_WAKE_IDLE;
-	__wake_up_locked_key(&side->wq, TASK_NORMAL,
-			     poll_to_key(which == SCATTO_SIDE_DATA ?
-					 EPOLLIN | EPOLLRDNORM :
-					 EPOLLOUT | EPOLLWRNORM));
-	scatto_side_arm(side);
-	woken = side->woken;
+	spin_lock_irqsave(&side->lock, flags);
+	woken = scatto_side_rouse(side);
 	side->wakes += woken;
-	spin_unlock_irqrestore(&side->wq.lock, flags);
+	if (side->poll_at != SCATTO_WAKE_IDLE) {
+		side->poll_at = SCATTO_WAKE_IDLE;
+		wake_up_poll(&side->pollers, which == SCATTO_SIDE_DATA ?
+			     EPOLLIN | EPOLLRDNORM : EPOLLOUT | EPOLLWRNORM);
+	}
+	scatto_side_arm(side);
+	spin_unlock_irqrestore(&side->lock, flags);
 
-	if (woken)
-		trace_scatto_wake(ch->id, which, woken);
+	trace_scatto_wake(ch->id, which, woken);
 	return woken;
 }
 
@@ -245,12 +262,13 @@ void scatto_side_wake_all(struct scatto_channel *ch, unsigned int which,
 {
 	struct scatto_side *side = &ch->side[which];
 
-	spin_lock_irq(&side->wq.lock);
+	spin_lock_irq(&side->lock);
 	side->gone |= gone;
+	scatto_side_rouse(side);
 	side->poll_at = SCATTO_WAKE_IDLE;
-	__wake_up_locked(&side->wq, TASK_NORMAL, 0);
+	wake_up_all(&side->pollers);
 	scatto_side_arm(side);
-	spin_unlock_irq(&side->wq.lock);
+	spin_unlock_irq(&side->lock);
 }
 
 /* The caller's absolute monotonic time in terms of the host's clock. */
@@ -259,12 +277,14 @@ static ktime_t scatto_deadline(u64 ns)
 	s64 t = min_t(u64, ns, KTIME_MAX);
 
 #ifdef CONFIG_TIME_NS
-	struct timespec64 *offset =
-		&current->nsproxy->time_ns->offsets.monotonic;
+	ktime_t offset =
+		timespec64_to_ktime(current->nsproxy->time_ns->offsets.monotonic);
 
-	t = ktime_sub(t, timespec64_to_ktime(*offset));
-	if (t < 0)
-		t = 0;
+	/* Neither before the beginning nor past the end of time. */
+	if (offset < 0)
+		t = ktime_add_safe(t, -offset);
+	else
+		t = max_t(s64, ktime_sub(t, offset), 0);
 #endif
 	return t;
 }
@@ -308,13 +328,13 @@ static long scatto_sleep(struct scatto_side *side, struct scatto_waiter *w,
 	}
 	__set_current_state(TASK_RUNNING);
 
-	if (!list_empty_careful(&w->entry.entry)) {
-		spin_lock_irq(&side->wq.lock);
-		if (!list_empty(&w->entry.entry)) {
+	if (!list_empty_careful(&w->node)) {
+		spin_lock_irq(&side->lock);
+		if (!list_empty(&w->node)) {
 			scatto_waiter_dequeue(side, w);
 			scatto_side_arm(side);
 		}
-		spin_unlock_irq(&side->wq.lock);
+		spin_unlock_irq(&side->lock);
 	}
 	return ret;
 }
@@ -332,30 +352,29 @@ long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
 	struct scatto_side *side = &ch->side[which];
 	struct scatto_side *other = &ch->side[!which];
 	struct scatto_waiter w = {
-		.ep = ep, .ch = ch, .which = which,
-		.from = scatto_channel_consumed(ch),
+		.task = current, .ep = ep, .ch = ch, .which = which,
 		.want = arg->want,
 		.enough = arg->flags & SCATTO_WAIT_ENOUGH ? arg->enough : arg->want,
 	};
 	long ret = 0;
 
-	if (which == SCATTO_SIDE_DATA && ch->layout.kind == SCATTO_KIND_MPSC)
+	if (which == SCATTO_SIDE_DATA && ch->layout.kind == SCATTO_KIND_MPSC) {
+		w.from = scatto_channel_consumed(ch);
 		w.want = min(w.want, w.from + SCATTO_MAX_SCAN);
+		w.enough = min(w.enough, w.want);
+	}
 	if (scatto_waiter_ready(&w))
 		goto out;
 	if (nonblock)
 		return -EAGAIN;
 
-	init_waitqueue_func_entry(&w.entry, scatto_waiter_wake);
-	w.entry.private = current;
-	spin_lock_irq(&side->wq.lock);
-	__add_wait_queue_entry_tail(&side->wq, &w.entry);
-	WRITE_ONCE(side->sleepers, side->sleepers + 1);
+	spin_lock_irq(&side->lock);
+	scatto_waiter_enqueue(side, &w);
 	scatto_side_arm(side);
 	scatto_side_armed(side);
 
 	/* Whoever sleeps over there for a threshold may have enough now. */
-	if (READ_ONCE(other->sleepers))
+	if (READ_ONCE(other->nr_sleepers))
 		scatto_side_wake(ch, !which);
 
 	ret = scatto_sleep(side, &w, arg);
@@ -385,7 +404,7 @@ static u64 scatto_data_edge(struct scatto_channel *ch, u64 cursor)
 	do {
 		unsigned int n = 0;
 
-		spin_lock_irq(&side->wq.lock);
+		spin_lock_irq(&side->lock);
 		/* A cursor that makes no sense is its owner's problem. */
 		if (claimed - ch->seen > claimed - cursor)
 			ch->seen = cursor;
@@ -393,7 +412,7 @@ static u64 scatto_data_edge(struct scatto_channel *ch, u64 cursor)
 		       scatto_producer_published(ch, ch->seen, ch->seen + 1))
 			ch->seen++;
 		seen = ch->seen;
-		spin_unlock_irq(&side->wq.lock);
+		spin_unlock_irq(&side->lock);
 		if (n <= SCATTO_MAX_SCAN)
 			break;
 	} while (!fatal_signal_pending(current));
@@ -406,11 +425,10 @@ static u64 scatto_data_edge(struct scatto_channel *ch, u64 cursor)
  */
 static void scatto_poll_arm(struct scatto_side *side, u64 at)
 {
-	spin_lock_irq(&side->wq.lock);
-	if (list_empty(&side->wq.head)) {
-		spin_unlock_irq(&side->wq.lock);
+	/* poll_wait() has queued us, if it has, before this look. */
+	if (!waitqueue_active(&side->pollers))
 		return;
-	}
+	spin_lock_irq(&side->lock);
 	side->poll_at = min(side->poll_at, at);
 	scatto_side_arm(side);
 	scatto_side_armed(side);
@@ -423,7 +441,7 @@ static __poll_t scatto_poll_data(struct scatto_channel *ch, struct file *file,
 	u64 cursor, edge, end;
 	__poll_t mask = 0;
 
-	poll_wait(file, &side->wq, wait);
+	poll_wait(file, &side->pollers, wait);
 	cursor = scatto_channel_consumed(ch);
 	edge = scatto_data_edge(ch, cursor);
 	scatto_poll_arm(side, edge + 1);
@@ -446,7 +464,7 @@ static __poll_t scatto_poll_space(struct scatto_channel *ch, struct file *file,
 	struct scatto_side *side = &ch->side[SCATTO_SIDE_SPACE];
 	u64 cursor;
 
-	poll_wait(file, &side->wq, wait);
+	poll_wait(file, &side->pollers, wait);
 	cursor = scatto_channel_consumed(ch);
 	scatto_poll_arm(side, cursor + 1);
 
@@ -462,7 +480,7 @@ static __poll_t scatto_poll_space(struct scatto_channel *ch, struct file *file,
 static __poll_t scatto_poll_end(struct scatto_channel *ch, struct file *file,
 				poll_table *wait)
 {
-	poll_wait(file, &ch->side[SCATTO_SIDE_DATA].wq, wait);
+	poll_wait(file, &ch->side[SCATTO_SIDE_DATA].pollers, wait);
 	return scatto_hopeless(ch, SCATTO_SIDE_DATA) ||
 	       scatto_hopeless(ch, SCATTO_SIDE_SPACE) ? EPOLLHUP : 0;
 }

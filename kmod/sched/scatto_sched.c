@@ -49,7 +49,17 @@ module_param(capacity, uint, 0444);
 MODULE_PARM_DESC(capacity, "Events that fit, a power of two (default 65536)");
 
 static ushort mode = 0400;
-module_param(mode, ushort, 0444);
+
+static int mode_get(char *buffer, const struct kernel_param *kp)
+{
+	return scnprintf(buffer, PAGE_SIZE, "%04ho\n", mode);
+}
+
+static const struct kernel_param_ops mode_ops = {
+	.set = param_set_ushort,
+	.get = mode_get,
+};
+module_param_cb(mode, &mode_ops, &mode, 0444);
 MODULE_PARM_DESC(mode, "Permission bits of the channel; readers see all tasks (default 0400)");
 
 static uint uid;
