@@ -26,7 +26,9 @@ endif
 endif
 KVER := $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h 2>/dev/null)
 KOBJ ?= $(BUILD)/kmod-$(KVER)
-KBUILD = $(MAKE) -C $(KDIR) M=$(KOBJ)
+# Type information and signatures are extras that need a program and a key.
+KBUILD = $(MAKE) -C $(KDIR) M=$(KOBJ) $(if $(shell command -v pahole),,CONFIG_DEBUG_INFO_BTF_MODULES=) \
+	 $(if $(wildcard $(KDIR)/certs/signing_key.pem),,CONFIG_MODULE_SIG_ALL=)
 
 all: modules lib selftests
 
@@ -40,7 +42,7 @@ modules:
 		'install linux-headers-amd64 or set KDIR.'; exit 1; }
 	@mkdir -p $(addprefix $(KOBJ)/,$(sort $(dir $(KSRC))))
 	@find $(KOBJ) -xtype l -delete
-	@for f in $(KSRC); do test -L $(KOBJ)/$$f || ln -s $(CURDIR)/$$f $(KOBJ)/$$f; done
+	@for f in $(KSRC); do test $(KOBJ)/$$f -ef $$f || ln -sf $(CURDIR)/$$f $(KOBJ)/$$f; done
 	+flock $(KOBJ)/.lock $(KBUILD) modules
 
 modules_install: modules
@@ -55,7 +57,7 @@ selftests: lib
 install: lib
 	$(MAKE) -C lib install
 	install -d $(DESTDIR)$(PREFIX)/include/linux
-	install -m 644 uapi/linux/scatto.h $(DESTDIR)$(PREFIX)/include/linux/
+	install -m 644 uapi/linux/*.h $(DESTDIR)$(PREFIX)/include/linux/
 	for page in $(wildcard Documentation/man/*.[1-9]); do \
 		install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit; done
 

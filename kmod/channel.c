@@ -15,9 +15,9 @@
  * Makes the two positions consistent again, once nobody who could have forged
  * one is still writing it, so that a successor starts from sane words. Where
  * the two contradict each other the consumer's wins and what was not read is
- * lost: one of them lied, and the kernel cannot know which.
+ * lost: one of them lied, and the kernel cannot know which. Has one been changed?
  */
-void scatto_channel_settle(struct scatto_channel *ch)
+bool scatto_channel_settle(struct scatto_channel *ch)
 {
 	u64 consumed = scatto_channel_consumed(ch);
 	u64 published = scatto_channel_published(ch);
@@ -26,7 +26,7 @@ void scatto_channel_settle(struct scatto_channel *ch)
 	lockdep_assert_held(&ch->lock);
 
 	if (published - consumed <= ch->layout.capacity)
-		return;
+		return false;
 	/* The kernel's own position is never in doubt. Both words order
 	 * nothing here: no slot is handed over by them.
 	 */
@@ -34,6 +34,9 @@ void scatto_channel_settle(struct scatto_channel *ch)
 		WRITE_ONCE(ch->prod->published, consumed);
 	else if (!ch->consumer)
 		WRITE_ONCE(ch->cons->cursor, published);
+	else
+		return false;
+	return true;
 }
 
 /* Adds to the mapped state. */

@@ -7,6 +7,7 @@
 #define _SCATTO_COMPAT_H
 
 #include <linux/file.h>
+#include <linux/hrtimer.h>
 #include <linux/mm.h>
 #include <linux/version.h>
 
@@ -32,6 +33,16 @@ static inline void vm_flags_mod(struct vm_area_struct *vma,
 /* From 6.12 on what fdget() returns is opaque. */
 #ifndef fd_file
 #define fd_file(f) ((f).file)
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+static inline void hrtimer_setup(struct hrtimer *timer,
+				 enum hrtimer_restart (*fn)(struct hrtimer *),
+				 clockid_t clock, enum hrtimer_mode mode)
+{
+	hrtimer_init(timer, clock, mode);
+	timer->function = fn;
+}
 #endif
 
 #endif /* _SCATTO_COMPAT_H */

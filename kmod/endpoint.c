@@ -137,7 +137,11 @@ static void scatto_place_leave(struct scatto_channel *ch,
 	scatto_side_set_mover(&ch->side[ep->role == SCATTO_ROLE_CONSUMER ?
 					SCATTO_SIDE_SPACE : SCATTO_SIDE_DATA],
 			      NULL);
-	scatto_channel_settle(ch);
+	/* What was set right may be what somebody waits for. */
+	if (scatto_channel_settle(ch)) {
+		scatto_side_wake_all(ch, SCATTO_SIDE_DATA, false);
+		scatto_side_wake_all(ch, SCATTO_SIDE_SPACE, false);
+	}
 }
 
 /* Is the role to be had? Takes the place, so that the answer stays true. */
@@ -286,7 +290,10 @@ static int scatto_create_locked(struct scatto_endpoint *ep,
 	ret = -EFAULT;
 	if (copy_to_user(uarg, arg, out))
 		goto put;
+	/* An ATTACH that failed may have left its own. */
 	ep->role = SCATTO_ROLE_OWNER;
+	ep->index = 0;
+	ep->start = 0;
 	scatto_bind(ep, ch);
 	return 0;
 put:
@@ -484,7 +491,7 @@ void scatto_endpoint_info(struct scatto_endpoint *ep, struct scatto_info *info)
 
 	info->consumed = scatto_channel_consumed(ch);
 	info->published = scatto_channel_published(ch);
-	info->dropped = atomic64_read(&ch->dropped);
+	info->dropped = READ_ONCE(ch->area->dropped);
 	info->tombstones = READ_ONCE(ch->area->tombstones);
 	info->data_sleeps = atomic64_read(&data->sleeps);
 	info->data_wakes = READ_ONCE(data->wakes);

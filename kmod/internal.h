@@ -41,7 +41,7 @@ struct scatto_user;
  * the pollers, because each wants a position of its own.
  */
 struct scatto_side {
-	spinlock_t lock;
+	spinlock_t lock;		/* see above */
 	bool gone;			/* word stays 0: movers must come and see */
 	unsigned int nr_sleepers;	/* also read without the lock */
 	struct list_head sleepers;	/* WAIT callers, first come first */
@@ -111,7 +111,6 @@ struct scatto_channel {
 	atomic_t lost;
 	bool listening;
 	pid_t consumer_tgid;
-	atomic64_t dropped;
 	struct irq_work wake_work;
 };
 
@@ -154,7 +153,7 @@ struct scatto_channel *scatto_channel_new(const struct scatto_create *arg,
 void scatto_channel_put(struct scatto_channel *ch);
 void scatto_channel_state(struct scatto_channel *ch, u32 state);
 void scatto_channel_end(struct scatto_channel *ch, u32 state);
-void scatto_channel_settle(struct scatto_channel *ch);
+bool scatto_channel_settle(struct scatto_channel *ch);
 
 /*
  * What the two sides say they have done. Both words are mapped writable by

@@ -87,6 +87,12 @@ static void scatto_stamp_slot(struct scatto_channel *ch,
 		irq_work_queue(&ch->wake_work);
 }
 
+/* The totals are mapped, but nobody else writes them. */
+static void scatto_count(__u64 *total)
+{
+	atomic64_inc((atomic64_t *)total);
+}
+
 bool scatto_has_consumer(const struct scatto_channel *ch)
 {
 	return READ_ONCE(ch->listening);
@@ -115,15 +121,22 @@ int scatto_reserve(struct scatto_channel *ch, struct scatto_reservation *rsv)
 	do {
 		/*
 		 * Pairs with the consumer's release: it has read the slot that
-		 * we are about to fill. A cursor beyond the claim, or more
-		 * than a lap behind, is forged and counts as full.
+		 * we are about to fill. A cursor more than a lap behind, or
+		 * beyond the claim, is forged and counts as full; but first
+		 * see that it is not our claim that is old, since others may
+		 * have claimed more, and the consumer read that, meanwhile.
 		 */
-		if (unlikely(seq - scatto_channel_consumed(ch) >=
-			     ch->layout.capacity)) {
-			atomic_add_unless(&ch->lost, 1, -1);
-			atomic64_inc(&ch->dropped);
-			preempt_enable_notrace();
-			return -ENOSPC;
+		while (unlikely(seq - scatto_channel_consumed(ch) >=
+				ch->layout.capacity)) {
+			s64 now = atomic64_read(&ch->claim);
+
+			if (now == seq) {
+				scatto_count(&ch->area->dropped);
+				atomic_add_unless(&ch->lost, 1, -1);
+				preempt_enable_notrace();
+				return -ENOSPC;
+			}
+			seq = now;
 		}
 	} while (!atomic64_try_cmpxchg(&ch->claim, &seq, seq + 1));
 
@@ -145,6 +158,7 @@ EXPORT_SYMBOL_GPL(scatto_commit);
 
 void scatto_discard(struct scatto_channel *ch, struct scatto_reservation *rsv)
 {
+	scatto_count(&ch->area->tombstones);
 	scatto_stamp_slot(ch, rsv, SCATTO_STAMP_TOMBSTONE);
 	preempt_enable_notrace();
 }

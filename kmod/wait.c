@@ -47,8 +47,8 @@ struct scatto_waiter {
 	u64 enough;		/* == want unless SCATTO_WAIT_ENOUGH */
 };
 
-static __always_inline bool scatto_reached(struct scatto_channel *ch, unsigned int which,
-			   u64 from, u64 want)
+static __always_inline bool scatto_reached(struct scatto_channel *ch,
+					   unsigned int which, u64 from, u64 want)
 {
 	if (which == SCATTO_SIDE_SPACE)
 		return (s64)(scatto_channel_consumed(ch) - want) >= 0;

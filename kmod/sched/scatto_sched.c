@@ -8,13 +8,13 @@
  *
  * A stream of scheduler events can feed on itself: an event wakes the reader,
  * which is a switch to it and later one from it, which are events, which wake
- * the reader. A machine with nothing else to do would do that for ever. To leave these
- * switches out would tear a hole into the sequence of its CPU each time: who
- * ran before, and since when has the next one been running? So they are held
- * back in a buffer of the CPU and sent in front of the next event that does not
- * concern the reader, to which they add no wake-up. When the buffer is full
- * before that, it is sent as a whole: HOLD / 2 periods of reading cost one more,
- * and that sum converges.
+ * the reader. A machine with nothing else to do would do that for ever. To
+ * leave these switches out would tear a hole into the sequence of its CPU each
+ * time: who ran before, and since when has the next one been running? So they
+ * are held back in a buffer of the CPU and sent in front of the next event that
+ * does not concern the reader, to which they add no wake-up. When the buffer is
+ * full before that, it is sent as a whole: HOLD / 2 periods of reading cost one
+ * more, and that sum converges.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -60,7 +60,7 @@ static const struct kernel_param_ops mode_ops = {
 	.get = mode_get,
 };
 module_param_cb(mode, &mode_ops, &mode, 0444);
-MODULE_PARM_DESC(mode, "Permission bits of the channel; readers see all tasks (default 0400)");
+MODULE_PARM_DESC(mode, "Who may read: they see all tasks (default 0400)");
 
 static uint uid;
 module_param(uid, uint, 0444);
@@ -161,6 +161,7 @@ static void probe_switch(void *data, bool preempt, struct task_struct *prev,
 			 struct task_struct *next, unsigned int prev_state)
 {
 	struct scatto_sched_event ev = { .type = SCATTO_SCHED_SWITCH };
+	unsigned int state;
 	bool own;
 
 	if (!scatto_has_consumer(channel)) {
@@ -169,13 +170,11 @@ static void probe_switch(void *data, bool preempt, struct task_struct *prev,
 		return;
 	}
 
+	state = __task_state_index(prev_state, prev->exit_state);
+	ev.prev_state = preempt ? SCATTO_SCHED_PREEMPTED :
+				  task_index_to_char(state);
 	ev.prev_prio = shown_prio(prev);
 	ev.next_prio = shown_prio(next);
-	if (preempt)
-		ev.prev_state = SCATTO_SCHED_PREEMPTED;
-	else
-		ev.prev_state = task_index_to_char(__task_state_index(prev_state,
-								      prev->exit_state));
 	describe(&ev.task[0], prev);
 	describe(&ev.task[1], next);
 	own = scatto_is_consumer(channel, prev) ||
@@ -290,7 +289,8 @@ static int register_probes(void)
 
 /*
  * Parameters are parsed before the module's init and can be written while it
- * runs and until its exit has returned, hence the looks at the channel.
+ * runs and until its exit has returned, hence the looks at the channel. When a
+ * write of N has returned, the last event has been sent and counted.
  */
 static int enabled_set(const char *val, const struct kernel_param *kp)
 {
@@ -319,19 +319,23 @@ static const struct kernel_param_ops enabled_ops = {
 	.get = param_get_bool,
 };
 module_param_cb(enabled, &enabled_ops, &enabled, 0644);
-MODULE_PARM_DESC(enabled, "Whether events are recorded; when a write of N returns, the last has been sent (default Y)");
+MODULE_PARM_DESC(enabled, "Whether events are recorded (default Y)");
+
+enum { TOTAL_SENT, TOTAL_LOST };
 
 static int total_get(char *buffer, const struct kernel_param *kp)
 {
-	size_t offset = (size_t)kp->arg;
 	u64 total = 0;
-	int cpu;
+	int i;
 
 	mutex_lock(&lock);
 	if (cpus) {
-		for_each_possible_cpu(cpu)
-			total += READ_ONCE(*(u64 *)((void *)per_cpu_ptr(cpus, cpu) +
-						    offset));
+		for_each_possible_cpu(i) {
+			const struct sched_cpu *cpu = per_cpu_ptr(cpus, i);
+
+			total += (long)kp->arg == TOTAL_SENT ?
+				 READ_ONCE(cpu->sent) : READ_ONCE(cpu->lost);
+		}
 	}
 	mutex_unlock(&lock);
 	return scnprintf(buffer, PAGE_SIZE, "%llu\n", total);
@@ -340,9 +344,10 @@ static int total_get(char *buffer, const struct kernel_param *kp)
 static const struct kernel_param_ops total_ops = {
 	.get = total_get,
 };
-module_param_cb(sent, &total_ops, (void *)offsetof(struct sched_cpu, sent), 0444);
+
+module_param_cb(sent, &total_ops, (void *)TOTAL_SENT, 0444);
 MODULE_PARM_DESC(sent, "Read-only: events stored in the channel since loading");
-module_param_cb(lost, &total_ops, (void *)offsetof(struct sched_cpu, lost), 0444);
+module_param_cb(lost, &total_ops, (void *)TOTAL_LOST, 0444);
 MODULE_PARM_DESC(lost, "Read-only: events for which there was no room");
 
 static void find_tracepoint(struct tracepoint *tp, void *priv)
@@ -372,7 +377,7 @@ static struct scatto_channel *create_channel(void)
 
 	ch = scatto_channel_create(&attr);
 	if (IS_ERR(ch))
-		pr_err("cannot create channel \"%s\" of %u events, mode %04ho: %pe\n",
+		pr_err("no channel \"%s\" of %u events, mode %04ho: %pe\n",
 		       name, capacity, mode, ch);
 	return ch;
 }

@@ -73,7 +73,9 @@ tap_end() {
 	printf '%-4s  %-32s %7s s  %s\n' $word "$tap_name" "$seconds" "$detail"
 
 	if [ $word = FAIL ]; then
-		printf '%s\n' "${tap_tail[@]}" | tail -n 80 | sed '/^$/d;s/^/      | /'
+		# All but what went well; the log has the whole of it.
+		printf '%s\n' "${tap_tail[@]}" |
+			sed -E '/^(ok [0-9]|TAP version|# +(RUN|OK) |1\.\.|$)/d;s/^/      | /' | tail -n 80
 		[ ${#tap_why[@]} = 0 ] || printf '%s\n' "${tap_why[@]}" | sed 's/^/      > /'
 	elif [ "$tap_skip" != 0 ]; then
 		# A skip says why.

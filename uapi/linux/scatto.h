@@ -404,7 +404,8 @@ struct scatto_claim {
 };
 
 /**
- * struct scatto_info - SCATTO_IOC_INFO, on any bound endpoint
+ * struct scatto_info - SCATTO_IOC_INFO, on any bound endpoint. All but @size
+ *	is out and zero on input
  * @size: sizeof(struct scatto_info)
  * @role: out: enum scatto_role of this endpoint
  * @index: out: its number among the producers or consumers
@@ -464,7 +465,7 @@ struct scatto_info {
  * @flags: zero
  * @id: in: 0, or the id of the channel before; out: the next channel's.
  *	ENOENT at the end
- * @name: out
+ * @name: out, as all below: zero on input
  * @mode: out: permission bits
  * @uid: out: owner, in the caller's user namespace
  * @gid: out: group, in the caller's user namespace
