@@ -228,6 +228,16 @@ int scatto_channel_create(const struct scatto_config *cfg,
 			  struct scatto_channel **ch);
 
 /**
+ * scatto_channel_open() - become an owner of a named channel
+ * @name: its name
+ * @ch: the handle
+ *
+ * Return: 0; -ENOENT (no such channel); -EACCES (somebody else's); -EPERM (the
+ * kernel's); -EINVAL (not a name); -ENOMEM; -EMFILE, -ENFILE; -ENODEV.
+ */
+int scatto_channel_open(const char *name, struct scatto_channel **ch);
+
+/**
  * scatto_channel_from_fd() - take over a channel somebody passed
  * @fd: an endpoint of the module's, or the memfd of a local channel. Belongs to
  *	the handle on success
@@ -237,9 +247,8 @@ int scatto_channel_create(const struct scatto_config *cfg,
  * to observing. A memfd is checked before anything in it is believed.
  *
  * Return: 0; -EINVAL (not a channel, or one that could shrink under us);
- * -EBADF; -ENOTCONN (an endpoint without a channel); -EOPNOTSUPP (a local
- * channel that relies on membarrier(2), which is not to be had here);
- * -EPROTO (a version this library does not know); -ENOMEM.
+ * -EBADF; -ENOTCONN (an endpoint without a channel); -EPROTO (a version this
+ * library does not know); -ENOMEM.
  */
 int scatto_channel_from_fd(int fd, struct scatto_channel **ch);
 
@@ -257,7 +266,7 @@ int scatto_channel_fd(const struct scatto_channel *ch);
  *
  * Consumers read what is there and then get -EPIPE; producers get it at once.
  *
- * Return: 0; -EPERM (not the owner).
+ * Return: 0; -EPIPE (closed already); -EPERM (not the owner).
  */
 int scatto_channel_close(struct scatto_channel *ch);
 
@@ -288,8 +297,9 @@ int scatto_channel_info(const struct scatto_channel *ch,
  *
  * Return: 0; -EBUSY (it has its producer already); -EPIPE (ended); -EPERM (the
  * handle does not admit producers, or only the kernel produces); -EOPNOTSUPP
- * (the kind has no user-space producers); -ENOMEM; -EMFILE, -ENFILE; -EACCES
- * and -ENODEV (of /dev/scatto).
+ * (the kind has no user-space producers, or a local channel relies on
+ * membarrier(2), which is not to be had here); -ENOMEM; -EMFILE, -ENFILE;
+ * -EACCES and -ENODEV (of /dev/scatto); -EBADMSG.
  */
 int scatto_producer_attach(struct scatto_channel *ch,
 			   struct scatto_producer **p);
@@ -581,13 +591,18 @@ int __scatto_consumer_stamped(struct scatto_consumer *c, uint32_t n);
 
 /*
  * The size is known at run time only. For the common ones a compare that is
- * always predicted is much cheaper than the call of memcpy().
+ * always predicted is much cheaper than the call of memcpy(). The compiler is
+ * not to know what the pointers point to: it would warn of the sizes that do
+ * not fit the caller's variable, although they are not the channel's.
  */
 static inline void __scatto_copy(void *to, const void *from, uint32_t size)
 {
-	if (size == 8)
+	if (__builtin_expect(size == 8, 1)) {
 		__builtin_memcpy(to, from, 8);
-	else if (size == 64)
+		return;
+	}
+	__asm__("" : "+r" (to), "+r" (from));
+	if (size == 64)
 		__builtin_memcpy(to, from, 64);
 	else if (size == 16)
 		__builtin_memcpy(to, from, 16);
@@ -673,15 +688,16 @@ static inline void __scatto_consumer_flush(struct scatto_consumer *c,
  */
 static inline int __scatto_consumer_fill(struct scatto_consumer *c, uint32_t n)
 {
-	uint64_t tail;
+	uint64_t tail, end;
 
 	if (__scatto_unlikely(!c->published))
 		return __scatto_consumer_stamped(c, n);
 
 	tail = __atomic_load_n(c->published, __ATOMIC_ACQUIRE);
-	if (__scatto_unlikely(tail - c->next - 1 > c->mask ||
-			      tail > __atomic_load_n(&c->chan->end,
-						     __ATOMIC_RELAXED)))
+	end = __atomic_load_n(&c->chan->end, __ATOMIC_RELAXED);
+	if (tail == c->next && end == SCATTO_END_OPEN)
+		return -EAGAIN;
+	if (__scatto_unlikely(tail - c->next - 1 > c->mask || tail > end))
 		return __scatto_consumer_dry(c);
 	c->avail = tail;
 	return 0;

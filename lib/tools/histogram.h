@@ -7,19 +7,19 @@
 #ifndef HISTOGRAM_H
 #define HISTOGRAM_H
 
-#include <stdint.h>
+#include <linux/types.h>
 
-#define HISTOGRAM_BITS		6
-#define HISTOGRAM_SUB		(1U << HISTOGRAM_BITS)
+#define HISTOGRAM_BITS		6	/* log2 of: */
+#define HISTOGRAM_SUB		64U
 #define HISTOGRAM_BUCKETS	((64 - HISTOGRAM_BITS + 1) * HISTOGRAM_SUB)
 
 struct histogram {
-	uint64_t count;
-	uint64_t max;
-	uint64_t bucket[HISTOGRAM_BUCKETS];
+	__u64 count;
+	__u64 max;
+	__u64 bucket[HISTOGRAM_BUCKETS];
 };
 
-static inline void histogram_add(struct histogram *h, uint64_t value)
+static inline void histogram_add(struct histogram *h, __u64 value)
 {
 	unsigned int shift = 0;
 
@@ -31,12 +31,12 @@ static inline void histogram_add(struct histogram *h, uint64_t value)
 		h->max = value;
 }
 
-/* The smallest value that is at least @percent of all, from above. */
-static inline uint64_t histogram_percentile(const struct histogram *h,
-					    double percent)
+/* The value that @percent of all do not exceed. */
+static inline __u64 histogram_percentile(const struct histogram *h,
+					 double percent)
 {
-	uint64_t rank = (uint64_t)((double)h->count * percent / 100);
-	uint64_t seen = 0, top;
+	__u64 rank = (__u64)((double)h->count * percent / 100);
+	__u64 seen = 0, top;
 	unsigned int i, shift;
 
 	for (i = 0; i < HISTOGRAM_BUCKETS; i++) {

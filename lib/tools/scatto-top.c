@@ -3,15 +3,14 @@
  * scatto-top: shows what the scheduler does, from the events that
  * scatto_sched.ko streams into a channel.
  *
- * It sleeps until a batch of events has gathered or a delay has passed: the
- * load it causes does not depend on the rate of events.
+ * It sleeps until something happens, and then a little longer, so that a batch
+ * of events gathers: where much happens it is not woken for each event, where
+ * nothing happens not at all.
  */
 #include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
-#include <limits.h>
-#include <math.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +25,8 @@
 
 #include "histogram.h"
 
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
 #define NSEC_PER_SEC	1000000000ULL
 #define NSEC_PER_MSEC	1000000ULL
 
@@ -34,7 +35,7 @@
 #define SHOWN_CPUS	8
 #define SHOWN_TASKS	8
 #define SHOWN_GAPS	8
-#define RUN		1024	/* events looked at between two looks at the clock */
+#define RUN		1024	/* events between two looks at the clock */
 
 enum { SWITCH, FORK, EXEC, EXIT, NR_TYPES };
 
@@ -44,17 +45,17 @@ static const char * const type_names[NR_TYPES] = {
 
 /* In total, and in the interval that is shown. */
 struct count {
-	uint64_t total;
-	uint64_t now;
+	__u64 total;
+	__u64 now;
 };
 
 struct cpu {
 	struct count events;
 	struct count switches;
-	uint64_t busy_ns;	/* in the interval */
-	uint64_t idle_ns;
-	uint64_t since;		/* the last switch, to this task: */
-	int32_t running;
+	__u64 busy_ns;	/* in the interval */
+	__u64 idle_ns;
+	__u64 since;		/* the last switch, to this task: */
+	__s32 running;
 	bool known;
 };
 
@@ -66,35 +67,40 @@ struct task {
 };
 
 struct gap {
-	uint64_t lost;
-	uint64_t seq;		/* of the event behind it */
-	uint64_t before_ns;	/* times of the events around it */
-	uint64_t after_ns;
+	__u64 lost;
+	__u64 seq;		/* of the event behind it */
+	__u64 before_ns;	/* times of the events around it */
+	__u64 after_ns;
 };
 
 static const char *name = "sched";
-static uint64_t seconds, count_limit;
+static __u64 seconds, count_limit;
 static double interval = 1;
-static uint32_t batch = 64;
-static uint64_t delay = 10 * NSEC_PER_MSEC;
+static __u32 batch = 64;
+static __u64 delay = NSEC_PER_MSEC;
 static bool plain;
+static const char *totals_path;
 
 static struct cpu cpus[MAX_CPUS];
 static unsigned int nr_cpus;
-static struct task tasks[MAX_TASKS];
+/* A hash table, and one more for those who find no place in it. */
+static struct task tasks[MAX_TASKS + 1] = {
+	[MAX_TASKS] = { .comm = "(others)" },
+};
+
 static unsigned int nr_tasks;
-static struct task other_tasks = { .comm = "(others)" };
 static struct count types[NR_TYPES];
-static struct count received, held, unknown;
+static struct count received;
+static __u64 held, unknown;
 static struct histogram latency, latency_now;
 static struct gap gaps[SHOWN_GAPS];
-static uint64_t nr_gaps, last_event_ns, runs, sleeps;
+static __u64 nr_gaps, last_event_ns, runs;
 
-static uint64_t began, shown_at;
+static __u64 began, shown_at;
 static unsigned int lines_up;
-static volatile sig_atomic_t stopped;
+static atomic_bool stopped;
 
-static uint64_t now_ns(void)
+static __u64 now_ns(void)
 {
 	struct timespec ts;
 
@@ -102,7 +108,7 @@ static uint64_t now_ns(void)
 	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
 }
 
-static void bump(struct count *c, uint64_t by)
+static void bump(struct count *c, __u64 by)
 {
 	c->total += by;
 	c->now += by;
@@ -110,7 +116,7 @@ static void bump(struct count *c, uint64_t by)
 
 static struct task *find_task(const char *comm)
 {
-	uint32_t hash = 2166136261U;
+	__u32 hash = 2166136261U;
 	const char *s;
 
 	for (s = comm; s < comm + SCATTO_SCHED_COMM_LEN && *s; s++)
@@ -122,7 +128,7 @@ static struct task *find_task(const char *comm)
 		if (!t->comm[0]) {
 			/* A quarter stays empty, so that searches are short. */
 			if (nr_tasks >= MAX_TASKS / 4 * 3)
-				return &other_tasks;
+				return &tasks[MAX_TASKS];
 			nr_tasks++;
 			memcpy(t->comm, comm, sizeof(t->comm));
 			return t;
@@ -144,7 +150,7 @@ static void take_switch(const struct scatto_sched_event *ev, struct cpu *cpu)
 	bump(&cpu->switches, 1);
 	if (cpu->known && cpu->running == prev->pid &&
 	    ev->time_ns >= cpu->since) {
-		uint64_t ran = ev->time_ns - cpu->since;
+		__u64 ran = ev->time_ns - cpu->since;
 
 		if (prev->pid) {
 			cpu->busy_ns += ran;
@@ -160,7 +166,7 @@ static void take_switch(const struct scatto_sched_event *ev, struct cpu *cpu)
 		bump(&find_task(next->comm)->switches, 1);
 }
 
-static void take(const struct scatto_sched_event *ev, uint64_t now)
+static void take(const struct scatto_sched_event *ev, __u64 now)
 {
 	struct cpu *cpu = &cpus[ev->cpu % MAX_CPUS];
 
@@ -184,13 +190,13 @@ static void take(const struct scatto_sched_event *ev, uint64_t now)
 		bump(&types[EXIT], 1);
 		break;
 	default:
-		bump(&unknown, 1);
+		unknown++;
 	}
 
 	last_event_ns = ev->time_ns;
 	if (ev->flags & SCATTO_SCHED_HELD) {
 		/* Late on purpose, which says nothing about the channel. */
-		bump(&held, 1);
+		held++;
 		return;
 	}
 	/* The kernel's fast clock may be ahead by some nanoseconds. */
@@ -203,7 +209,7 @@ static void take(const struct scatto_sched_event *ev, uint64_t now)
 static int take_run(struct scatto_consumer *c)
 {
 	const struct scatto_sched_event *ev;
-	uint64_t now, lost, left = RUN;
+	__u64 now, lost, left = RUN;
 	int i, n;
 
 	if (count_limit && count_limit - received.total < left)
@@ -232,18 +238,20 @@ static int take_run(struct scatto_consumer *c)
 	return n;
 }
 
-static const char *duration(char *buf, uint64_t ns)
+static const char *duration(char *buf, __u64 ns)
 {
-	if (ns < 10000)
-		sprintf(buf, "%" PRIu64 " ns", ns);
-	else if (ns < 10 * NSEC_PER_MSEC)
-		sprintf(buf, "%.1f us", ns / 1e3);
+	if (ns < 1000)
+		sprintf(buf, "%llu ns", ns);
+	else if (ns < NSEC_PER_MSEC)
+		sprintf(buf, "%.4g us", ns / 1e3);
+	else if (ns < NSEC_PER_SEC)
+		sprintf(buf, "%.4g ms", ns / 1e6);
 	else
-		sprintf(buf, "%.1f ms", ns / 1e6);
+		sprintf(buf, "%.4g s", ns / 1e9);
 	return buf;
 }
 
-/* A task chooses its name: nothing of it may reach the terminal as a command. */
+/* A task chooses its name: to the terminal nothing of it may be a command. */
 static const char *printable(char *buf, const char *comm)
 {
 	int i;
@@ -307,7 +315,7 @@ static void show_cpus(double elapsed, unsigned int room)
 	LINE("%6s %12s %12s %8s", "cpu", "events/s", "switches/s", "busy");
 	for (i = 0; i < shown; i++) {
 		const struct cpu *cpu = order[i];
-		uint64_t known = cpu->busy_ns + cpu->idle_ns;
+		__u64 known = cpu->busy_ns + cpu->idle_ns;
 
 		LINE("%6d %12.0f %12.0f %7.0f%%", (int)(cpu - cpus),
 		     cpu->events.now / elapsed, cpu->switches.now / elapsed,
@@ -323,12 +331,10 @@ static void show_tasks(double elapsed, unsigned int room)
 	char comm[SCATTO_SCHED_COMM_LEN];
 	unsigned int i, n = 0;
 
-	for (i = 0; i < MAX_TASKS; i++) {
+	for (i = 0; i <= MAX_TASKS; i++) {
 		if (tasks[i].switches.now || tasks[i].run_ns.now)
 			order[n++] = &tasks[i];
 	}
-	if (other_tasks.switches.now || other_tasks.run_ns.now)
-		order[n++] = &other_tasks;
 	qsort(order, n, sizeof(order[0]), busier_task);
 
 	LINE("  %-16s %14s %14s", "task", "switches/s", "run ms/s");
@@ -363,16 +369,16 @@ static void show_table(const struct scatto_consumer *c, double elapsed)
 		printf("\033[%uA", lines_up);
 	lines_up = 0;
 
-	LINE("%s: %.1f s, %.0f events/s, %" PRIu64 " lost, ring %u%% full",
+	LINE("%s: %.1f s, %.0f events/s, %llu lost, ring %u%% full",
 	     name, (shown_at - began) / 1e9, received.now / elapsed,
-	     scatto_lost_total(c), fill_percent(c));
+	     (__u64)scatto_lost_total(c), fill_percent(c));
 	LINE("tracepoint to here: p50 %s, p99 %s, max %s",
 	     duration(p50, histogram_percentile(&latency_now, 50)),
 	     duration(p99, histogram_percentile(&latency_now, 99)),
 	     duration(max, latency_now.max));
 	LINE("%8s %12s %12s", "type", "events/s", "total");
 	for (i = 0; i < NR_TYPES; i++)
-		LINE("%8s %12.0f %12" PRIu64, type_names[i],
+		LINE("%8s %12.0f %12llu", type_names[i],
 		     types[i].now / elapsed, types[i].total);
 
 	/* What the window has left, CPUs first. */
@@ -395,8 +401,8 @@ static void show_line(const struct scatto_consumer *c, double elapsed)
 	       received.now / elapsed);
 	for (i = 0; i < NR_TYPES; i++)
 		printf(" %s %.0f", type_names[i], types[i].now / elapsed);
-	printf("; lost %" PRIu64 "; p50 %s p99 %s max %s\n",
-	       scatto_lost_total(c),
+	printf("; lost %llu; p50 %s p99 %s max %s\n",
+	       (__u64)scatto_lost_total(c),
 	       duration(p50, histogram_percentile(&latency_now, 50)),
 	       duration(p99, histogram_percentile(&latency_now, 99)),
 	       duration(max, latency_now.max));
@@ -404,7 +410,7 @@ static void show_line(const struct scatto_consumer *c, double elapsed)
 
 static void show(const struct scatto_consumer *c)
 {
-	uint64_t now = now_ns();
+	__u64 now = now_ns();
 	double elapsed = (now - shown_at) / 1e9;
 	unsigned int i;
 
@@ -415,16 +421,19 @@ static void show(const struct scatto_consumer *c)
 		show_table(c, elapsed);
 	fflush(stdout);
 
-	received.now = held.now = unknown.now = 0;
+	received.now = 0;
 	for (i = 0; i < NR_TYPES; i++)
 		types[i].now = 0;
 	for (i = 0; i < nr_cpus; i++) {
-		cpus[i].events.now = cpus[i].switches.now = 0;
-		cpus[i].busy_ns = cpus[i].idle_ns = 0;
+		cpus[i].events.now = 0;
+		cpus[i].switches.now = 0;
+		cpus[i].busy_ns = 0;
+		cpus[i].idle_ns = 0;
 	}
-	for (i = 0; i < MAX_TASKS; i++)
-		tasks[i].switches.now = tasks[i].run_ns.now = 0;
-	other_tasks.switches.now = other_tasks.run_ns.now = 0;
+	for (i = 0; i <= MAX_TASKS; i++) {
+		tasks[i].switches.now = 0;
+		tasks[i].run_ns.now = 0;
+	}
 	memset(&latency_now, 0, sizeof(latency_now));
 }
 
@@ -437,24 +446,24 @@ static double cpu_seconds(void)
 	       (ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
 }
 
-static void summary_lost(const struct scatto_consumer *c, uint64_t dropped)
+static void summary_lost(const struct scatto_consumer *c, __u64 dropped)
 {
-	uint64_t located = scatto_lost_total(c);
-	uint64_t i;
+	__u64 located = scatto_lost_total(c);
+	__u64 i;
 
-	printf("lost            %12" PRIu64 "\n", dropped);
+	printf("lost            %12llu\n", dropped);
 	for (i = 0; i < nr_gaps && i < SHOWN_GAPS; i++) {
 		const struct gap *g = &gaps[i];
 
-		printf("    %" PRIu64 " between event %" PRIu64 " at %.6f s and event %" PRIu64 " at %.6f s\n",
-		       g->lost, g->seq - 1, g->before_ns / 1e9, g->seq,
-		       g->after_ns / 1e9);
+		printf("    %llu between event %llu (%.6f s) and %llu (%.6f s)\n",
+		       g->lost, g->seq - 1, g->before_ns / 1e9,
+		       g->seq, g->after_ns / 1e9);
 	}
 	if (nr_gaps > SHOWN_GAPS)
-		printf("    and in %" PRIu64 " further places\n",
+		printf("    and in %llu further places\n",
 		       nr_gaps - SHOWN_GAPS);
 	if (dropped > located)
-		printf("    %" PRIu64 " behind the last event received\n",
+		printf("    %llu behind the last event received\n",
 		       dropped - located);
 }
 
@@ -464,13 +473,29 @@ static void summary_latency(void)
 	char buf[32];
 	size_t i;
 
-	printf("from tracepoint to this process (%" PRIu64 " events):\n",
+	printf("from tracepoint to this process (%llu events):\n",
 	       latency.count);
-	for (i = 0; i < sizeof(percent) / sizeof(percent[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(percent); i++)
 		printf("    p%-5g %s\n", percent[i],
 		       duration(buf, histogram_percentile(&latency,
 							  percent[i])));
 	printf("    max    %s\n", duration(buf, latency.max));
+}
+
+/* For scripts. */
+static int write_totals(__u64 lost)
+{
+	FILE *f = fopen(totals_path, "w");
+
+	if (f) {
+		fprintf(f, "received=%llu\nlost=%llu\nplaces=%llu\n",
+			received.total, lost, nr_gaps);
+		if (!fclose(f))
+			return 0;
+	}
+	fprintf(stderr, "scatto-top: cannot write %s: %s\n", totals_path,
+		strerror(errno));
+	return 1;
 }
 
 static int summary(const struct scatto_consumer *c,
@@ -478,7 +503,7 @@ static int summary(const struct scatto_consumer *c,
 {
 	struct scatto_info info = { .size = sizeof(info) };
 	double elapsed = (now_ns() - began) / 1e9;
-	uint64_t stored, unread, dropped;
+	__u64 stored, unread, dropped, tombstones = scatto_tombstones(c);
 	unsigned int i;
 	int ret;
 
@@ -492,43 +517,44 @@ static int summary(const struct scatto_consumer *c,
 	unread = info.published - scatto_consumer_position(c);
 	dropped = info.dropped - first->dropped;
 
-	printf("\nsummary of %.1f s of channel \"%s\" (capacity %" PRIu64 ")\n",
-	       elapsed, name, (uint64_t)info.layout.capacity);
-	printf("received        %12" PRIu64 "  %.0f/s\n", received.total,
+	printf("\nsummary of %.1f s of channel \"%s\" (capacity %llu)\n",
+	       elapsed, name, info.layout.capacity);
+	printf("received        %12llu  %.0f/s\n", received.total,
 	       received.total / elapsed);
 	for (i = 0; i < NR_TYPES; i++)
-		printf("    %-12s%12" PRIu64 "  %.0f/s\n", type_names[i],
+		printf("    %-12s%12llu  %.0f/s\n", type_names[i],
 		       types[i].total, types[i].total / elapsed);
-	if (unknown.total)
-		printf("    %-12s%12" PRIu64 "\n", "unknown", unknown.total);
+	if (unknown)
+		printf("    %-12s%12llu\n", "unknown", unknown);
 	summary_lost(c, dropped);
-	printf("of the kernel's %12" PRIu64 "  stored, %" PRIu64 " without an event, %" PRIu64 " not read yet\n",
-	       stored, scatto_tombstones(c), unread);
+	printf("stored          %12llu  %llu received, %llu empty, %llu unread\n",
+	       stored, received.total, tombstones, unread);
 	summary_latency();
-	printf("    (woken by %u events or after %.1f ms; without %" PRIu64 " switches of this process itself)\n",
-	       batch, delay / 1e6, held.total);
-	printf("effort: %" PRIu64 " sleeps, %.0f events at a time, %.2f s of CPU time, %.2f us per event\n",
-	       sleeps, runs ? (double)received.total / runs : 0, cpu_seconds(),
-	       received.total ? cpu_seconds() * 1e6 / received.total : 0);
+	printf("    (it waits for %u events, up to %g ms from the first;\n"
+	       "    %llu switches of its own came late by design and are left out)\n",
+	       batch, delay / 1e6, held);
+	printf("effort: slept %llu times, %.0f events at a time, %.2f s of CPU\n",
+	       info.data_sleeps - first->data_sleeps,
+	       runs ? (double)received.total / runs : 0, cpu_seconds());
 
-	if (received.total + scatto_tombstones(c) + unread != stored ||
+	if (received.total + tombstones + unread != stored ||
 	    scatto_lost_total(c) > dropped) {
 		fprintf(stderr, "scatto-top: the kernel's totals are not what came\n");
 		return 1;
 	}
-	return 0;
+	return totals_path ? write_totals(dropped) : 0;
 }
 
 /* Until a limit, a signal, or the end of the stream. */
 static int watch(struct scatto_consumer *c)
 {
-	uint64_t end = seconds ? began + seconds * NSEC_PER_SEC : UINT64_MAX;
-	uint64_t step = (uint64_t)(interval * 1e9);
-	uint64_t next = began + step;
+	__u64 end = seconds ? began + seconds * NSEC_PER_SEC : UINT64_MAX;
+	__u64 step = (__u64)(interval * 1e9);
+	__u64 next = began + step;
 	int ret;
 
 	while (!stopped) {
-		uint64_t now = now_ns(), until = now + delay;
+		__u64 now = now_ns(), until;
 
 		if (now >= end)
 			break;
@@ -539,17 +565,19 @@ static int watch(struct scatto_consumer *c)
 			if (next <= now)
 				next = now + step;
 		}
-		if (until > next)
-			until = next;
-		if (until > end)
-			until = end;
-
-		ret = scatto_wait_data(c, batch, until);
+		until = next < end ? next : end;
+		/* A signal just before the sleep must not have to wait long. */
+		if (until > now + NSEC_PER_SEC)
+			until = now + NSEC_PER_SEC;
+		ret = scatto_wait_data(c, 1, until);
+		if (ret > 0 && batch > 1) {
+			now = now_ns() + delay;
+			ret = scatto_wait_data(c, batch,
+					       now < until ? now : until);
+		}
 		if (ret < 0 && ret != -ETIMEDOUT && ret != -EINTR &&
 		    ret != -EPIPE)
 			return ret;
-		sleeps++;
-		/* As long as it fills runs; and the clock is looked at again. */
 		ret = take_run(c);
 		if (ret == -EPIPE) {
 			printf("the stream has ended\n");
@@ -563,34 +591,24 @@ static int watch(struct scatto_consumer *c)
 	return 0;
 }
 
-static void explain(int err)
+static const char *reason(int err)
 {
-	fprintf(stderr, "scatto-top: cannot read channel \"%s\": ", name);
 	switch (err) {
 	case -ENODEV:
-		fprintf(stderr, "there is no /dev/scatto; load the module scatto\n");
-		break;
+		return "there is no /dev/scatto; load the module scatto";
 	case -ENOENT:
-		if (!strcmp(name, "sched"))
-			fprintf(stderr, "it does not exist; load the module scatto_sched\n");
-		else
-			fprintf(stderr, "it does not exist; \"scattoctl list\" shows those that do\n");
-		break;
+		return "it does not exist; is the module scatto_sched loaded?";
 	case -EACCES:
 	case -EPERM:
 		if (access("/dev/scatto", R_OK | W_OK))
-			fprintf(stderr, "this user may not open /dev/scatto\n");
-		else
-			fprintf(stderr, "this user may not; its owner is chosen when scatto_sched is loaded (parameters mode, uid, gid)\n");
-		break;
+			return "this user may not open /dev/scatto";
+		return "not permitted; scatto_sched has parameters mode, uid, gid";
 	case -EBUSY:
-		fprintf(stderr, "somebody else is reading it; a channel has one consumer\n");
-		break;
+		return "somebody else reads it; a channel has one consumer";
 	case -EPIPE:
-		fprintf(stderr, "its stream has ended\n");
-		break;
+		return "its stream has ended";
 	default:
-		fprintf(stderr, "%s\n", strerror(-err));
+		return strerror(-err);
 	}
 }
 
@@ -610,13 +628,14 @@ static void usage(FILE *to)
 		"  -c, --count N     stop after N events\n"
 		"  -i, --interval S  seconds from one update to the next (default 1)\n"
 		"  -b, --batch N     wake up for N events... (default 64)\n"
-		"  -d, --delay MS    ...or after so many milliseconds (default 10)\n"
+		"  -d, --delay MS    ...or so many milliseconds after the first (default 1)\n"
 		"  -n, --name NAME   channel to read (default sched)\n"
 		"  -p, --plain       a line per update, as when stdout is no terminal\n"
+		"  -t, --totals FILE write received=, lost=, places= there at the end\n"
 		"  -h, --help\n");
 }
 
-static uint64_t number(const char *text, const char *what, uint64_t max)
+static __u64 parse_number(const char *text, const char *what, __u64 max)
 {
 	unsigned long long value;
 	char *rest;
@@ -624,22 +643,22 @@ static uint64_t number(const char *text, const char *what, uint64_t max)
 	errno = 0;
 	value = strtoull(text, &rest, 10);
 	if (errno || *rest || rest == text || !value || value > max) {
-		fprintf(stderr, "scatto-top: %s must be a whole number from 1 to %" PRIu64 ", not \"%s\"\n",
-			what, max, text);
+		fprintf(stderr, "scatto-top: %s: \"%s\" is no number from 1 to %llu\n",
+			what, text, max);
 		exit(2);
 	}
 	return value;
 }
 
-static double fraction(const char *text, const char *what, double max)
+static double parse_fraction(const char *text, const char *what, double max)
 {
 	double value;
 	char *rest;
 
 	value = strtod(text, &rest);
 	if (*rest || rest == text || !(value >= 0.001 && value <= max)) {
-		fprintf(stderr, "scatto-top: %s must be a number from 0.001 to %g, not \"%s\"\n",
-			what, max, text);
+		fprintf(stderr, "scatto-top: %s: \"%s\" is no number from 0.001 to %g\n",
+			what, text, max);
 		exit(2);
 	}
 	return value;
@@ -655,34 +674,38 @@ static void parse(int argc, char **argv)
 		{ "delay", required_argument, NULL, 'd' },
 		{ "name", required_argument, NULL, 'n' },
 		{ "plain", no_argument, NULL, 'p' },
+		{ "totals", required_argument, NULL, 't' },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
 	};
 	int opt;
 
 	plain = !isatty(STDOUT_FILENO);
-	while ((opt = getopt_long(argc, argv, "s:c:i:b:d:n:ph", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "s:c:i:b:d:n:pt:h", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
-			seconds = number(optarg, "--seconds", 1000000000);
+			seconds = parse_number(optarg, "--seconds", 1000000000);
 			break;
 		case 'c':
-			count_limit = number(optarg, "--count", UINT64_MAX);
+			count_limit = parse_number(optarg, "--count", UINT64_MAX);
 			break;
 		case 'i':
-			interval = fraction(optarg, "--interval", 86400);
+			interval = parse_fraction(optarg, "--interval", 86400);
 			break;
 		case 'b':
-			batch = number(optarg, "--batch", SCATTO_MAX_CAPACITY);
+			batch = parse_number(optarg, "--batch", SCATTO_MAX_CAPACITY);
 			break;
 		case 'd':
-			delay = (uint64_t)(fraction(optarg, "--delay", 1e6) * 1e6);
+			delay = (__u64)(parse_fraction(optarg, "--delay", 1e6) * 1e6);
 			break;
 		case 'n':
 			name = optarg;
 			break;
 		case 'p':
 			plain = true;
+			break;
+		case 't':
+			totals_path = optarg;
 			break;
 		case 'h':
 			usage(stdout);
@@ -715,7 +738,8 @@ int main(int argc, char **argv)
 	if (!ret)
 		ret = scatto_consumer_info(c, &first);
 	if (ret) {
-		explain(ret);
+		fprintf(stderr, "scatto-top: cannot read channel \"%s\": %s\n",
+			name, reason(ret));
 		return 1;
 	}
 	if (!(first.layout.flags & SCATTO_F_KERNEL) ||
@@ -729,7 +753,8 @@ int main(int argc, char **argv)
 	/* Spinning would show up in what is measured. */
 	scatto_consumer_set_wait(c, SCATTO_STRATEGY_BLOCK);
 
-	began = shown_at = now_ns();
+	began = now_ns();
+	shown_at = began;
 	ret = watch(c);
 	if (ret)
 		fprintf(stderr, "scatto-top: reading stopped: %s\n",

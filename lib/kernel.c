@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/* The module's channels: everything goes through an open of /dev/scatto. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define DEVICE	"/dev/scatto"
+
+static int call(int fd, unsigned long cmd, void *arg)
+{
+	int ret = ioctl(fd, cmd, arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static int kernel_open(void)
+{
+	int fd = open(DEVICE, O_RDWR | O_CLOEXEC);
+
+	if (fd >= 0)
+		return fd;
+	/* Left behind by something, or never made: it means the same. */
+	if (errno == ENOENT || errno == ENXIO)
+		return -ENODEV;
+	return -errno;
+}
+
+int kernel_query(struct scatto_query *q)
+{
+	int fd = kernel_open();
+	int ret;
+
+	if (fd < 0)
+		return fd;
+	memset(q, 0, sizeof(*q));
+	q->size = sizeof(*q);
+	ret = call(fd, SCATTO_IOC_QUERY, q);
+	close(fd);
+	return ret < 0 ? ret : 0;
+}
+
+int kernel_list(struct scatto_list *entry)
+{
+	uint64_t before = entry->id;
+	int fd = kernel_open();
+	int ret;
+
+	if (fd < 0)
+		return fd;
+	memset(entry, 0, sizeof(*entry));
+	entry->size = sizeof(*entry);
+	entry->id = before;
+	ret = call(fd, SCATTO_IOC_LIST, entry);
+	close(fd);
+	return ret < 0 ? ret : 0;
+}
+
+static void kernel_detach(struct __scatto_endpoint *ep)
+{
+	/* An owner's CLOSE would end the channel; its going does not. */
+	if (ep->role == SCATTO_ROLE_PRODUCER ||
+	    ep->role == SCATTO_ROLE_CONSUMER)
+		call(ep->fd, SCATTO_IOC_CLOSE, NULL);
+}
+
+static int kernel_sleep(struct __scatto_endpoint *ep,
+			const struct sleep_req *req)
+{
+	struct scatto_wait arg = {
+		.size = sizeof(arg),
+		.want = req->want,
+	};
+	int ret;
+
+	if (req->enough != req->want) {
+		arg.flags |= SCATTO_WAIT_ENOUGH;
+		arg.enough = req->enough;
+	}
+	if (req->deadline != SCATTO_FOREVER) {
+		arg.flags |= SCATTO_WAIT_DEADLINE;
+		arg.deadline = req->deadline;
+	}
+	if (req->wake) {
+		arg.flags |= SCATTO_WAIT_WAKE;
+		arg.wake_fd = req->wake->fd;
+	}
+	ret = call(ep->fd, SCATTO_IOC_WAIT, &arg);
+	return ret < 0 ? ret : 0;
+}
+
+static void kernel_wake(struct __scatto_endpoint *ep)
+{
+	call(ep->fd, SCATTO_IOC_WAKE, NULL);
+}
+
+static int kernel_close(struct __scatto_endpoint *ep)
+{
+	int ret = call(ep->fd, SCATTO_IOC_CLOSE, NULL);
+
+	return ret < 0 ? ret : 0;
+}
+
+static int kernel_info(const struct __scatto_endpoint *ep,
+		       struct scatto_info *info)
+{
+	int ret;
+
+	memset(info, 0, sizeof(*info));
+	info->size = sizeof(*info);
+	ret = call(ep->fd, SCATTO_IOC_INFO, info);
+	return ret < 0 ? ret : 0;
+}
+
+static const struct backend kernel_backend = {
+	.detach	= kernel_detach,
+	.sleep	= kernel_sleep,
+	.wake	= kernel_wake,
+	.close	= kernel_close,
+	.info	= kernel_info,
+};
+
+int kernel_create(const struct scatto_config *cfg, struct __scatto_endpoint *ep)
+{
+	struct scatto_create arg = {
+		.size = sizeof(arg),
+		.kind = cfg->kind,
+		.flags = cfg->flags,
+		.slot_size = cfg->slot_size,
+		.capacity = cfg->capacity,
+		.mode = cfg->mode,
+	};
+	int fd, ret;
+
+	if (cfg->name) {
+		size_t len = strlen(cfg->name);
+
+		if (!len || len >= sizeof(arg.name))
+			return -EINVAL;
+		memcpy(arg.name, cfg->name, len);
+	}
+	fd = kernel_open();
+	if (fd < 0)
+		return fd;
+	ret = call(fd, SCATTO_IOC_CREATE, &arg);
+	if (ret < 0)
+		goto close;
+	ret = kernel_adopt(fd, ep);
+	if (!ret)
+		return 0;
+close:
+	close(fd);
+	return ret;
+}
+
+int kernel_attach(uint32_t role, int channel_fd, const char *name,
+		  struct __scatto_endpoint *ep)
+{
+	struct scatto_attach arg = {
+		.size = sizeof(arg),
+		.role = role,
+		.channel_fd = channel_fd,
+	};
+	int fd, ret;
+
+	if (name) {
+		size_t len = strlen(name);
+
+		if (!len || len >= sizeof(arg.name))
+			return -EINVAL;
+		memcpy(arg.name, name, len);
+	}
+	fd = kernel_open();
+	if (fd < 0)
+		return fd;
+	ret = call(fd, SCATTO_IOC_ATTACH, &arg);
+	if (ret < 0) {
+		close(fd);
+		return ret;
+	}
+	ep->backend = &kernel_backend;
+	ep->fd = fd;
+	ep->role = role;
+	ep->index = arg.index;
+	ep->position = arg.position;
+	ep->layout = arg.layout;
+	return 0;
+}
+
+/* The caller has made sure that @fd is a character device. */
+int kernel_adopt(int fd, struct __scatto_endpoint *ep)
+{
+	struct scatto_info info = { .size = sizeof(info) };
+	int ret = call(fd, SCATTO_IOC_INFO, &info);
+
+	if (ret == -ENOTTY)
+		return -EINVAL;
+	if (ret < 0)
+		return ret;
+	ep->backend = &kernel_backend;
+	ep->fd = fd;
+	ep->role = info.role;
+	ep->index = info.index;
+	ep->position = info.position;
+	ep->layout = info.layout;
+	return 0;
+}

@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * Waiting: the strategies, and the slow paths of the inline functions.
+ *
+ * Everything here only decides when to look again. What there is to see, an
+ * end or an impossible position included, is found by the caller's own look.
+ */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <time.h>
+
+#include "internal.h"
+
+/* Rounds of spinning between two looks at everything else, the clock too. */
+#define BUSY_ROUNDS	256
+#define HINT_ROUNDS	32
+
+/* Backoff: turns of yielding before the first nap, and the longest nap. */
+#define BACKOFF_YIELDS	16
+#define BACKOFF_NAP_NS	1000000
+
+/*
+ * Who waits for several slots or events without sleeping cannot be seen by a
+ * peer that sleeps for several as well, and both could wait for ever: after
+ * this time they sleep, whatever the strategy.
+ */
+#define STALL_NS	1000000
+
+/**
+ * struct waiter - one call's waiting
+ * @ep: who
+ * @deadline: CLOCK_MONOTONIC nanoseconds, or SCATTO_FOREVER
+ * @stall: when to sleep in any case, or SCATTO_FOREVER
+ * @rounds: to spin before the next waiter_step()
+ * @hint: with the CPU's hint for it
+ * @steps: taken so far
+ * @nap: length of the last nap
+ */
+struct waiter {
+	struct __scatto_endpoint *ep;
+	uint64_t deadline;
+	uint64_t stall;
+	uint32_t rounds;
+	bool hint;
+	uint32_t steps;
+	uint32_t nap;
+};
+
+static void pause_hint(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("isb" ::: "memory");
+#else
+	__scatto_barrier();
+#endif
+}
+
+static void nap(uint64_t ns)
+{
+	struct timespec ts = { .tv_nsec = (long)ns };
+
+	nanosleep(&ts, NULL);
+}
+
+static struct waiter waiter_init(struct __scatto_endpoint *ep, uint32_t n,
+				 uint64_t deadline)
+{
+	struct waiter w = {
+		.ep = ep,
+		.deadline = deadline,
+		.stall = SCATTO_FOREVER,
+	};
+
+	if (n > 1)
+		w.stall = scatto_deadline(STALL_NS);
+	switch (ep->strategy) {
+	case SCATTO_STRATEGY_BUSY:
+		w.rounds = BUSY_ROUNDS;
+		break;
+	case SCATTO_STRATEGY_SPIN:
+		w.rounds = HINT_ROUNDS;
+		w.hint = true;
+		break;
+	case SCATTO_STRATEGY_ADAPTIVE:
+	case SCATTO_STRATEGY_BACKOFF:
+		w.rounds = ep->spin;
+		w.hint = true;
+		break;
+	}
+	return w;
+}
+
+/* 0: look again; 1: sleep now; -ETIMEDOUT. */
+static int check_clock(const struct waiter *w)
+{
+	uint64_t now;
+
+	if (w->deadline == SCATTO_FOREVER && w->stall == SCATTO_FOREVER)
+		return 0;
+	now = scatto_deadline(0);
+	if (now >= w->deadline)
+		return -ETIMEDOUT;
+	return now >= w->stall;
+}
+
+static void backoff(struct waiter *w)
+{
+	uint64_t left = SCATTO_FOREVER;
+
+	w->rounds = 0;
+	if (w->steps <= BACKOFF_YIELDS) {
+		sched_yield();
+		return;
+	}
+	w->nap = w->nap ? w->nap * 2 : 1000;
+	if (w->nap > BACKOFF_NAP_NS)
+		w->nap = BACKOFF_NAP_NS;
+	if (w->deadline != SCATTO_FOREVER) {
+		uint64_t now = scatto_deadline(0);
+
+		left = w->deadline > now ? w->deadline - now : 0;
+	}
+	nap(left < w->nap ? left : w->nap);
+}
+
+/*
+ * Spinning has not helped, w->rounds times. 0: go on; 1: sleep now;
+ * -ETIMEDOUT.
+ */
+static int waiter_step(struct waiter *w)
+{
+	int ret;
+
+	if (w->ep->strategy == SCATTO_STRATEGY_ADAPTIVE ||
+	    w->ep->strategy == SCATTO_STRATEGY_BLOCK)
+		return 1;
+	ret = check_clock(w);
+	if (ret)
+		return ret;
+	if (w->steps != UINT32_MAX)
+		w->steps++;
+	if (w->ep->strategy == SCATTO_STRATEGY_YIELD)
+		sched_yield();
+	else if (w->ep->strategy == SCATTO_STRATEGY_BACKOFF)
+		backoff(w);
+	return 0;
+}
+
+static int waiter_sleep(struct waiter *w, struct sleep_req *req)
+{
+	req->deadline = w->deadline;
+	return w->ep->backend->sleep(w->ep, req);
+}
+
+static bool space_reached(void *arg, uint64_t pos)
+{
+	const struct scatto_producer *p = arg;
+
+	return __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE) >= pos;
+}
+
+/* Anything new for who waits for @n slots, bad news included? */
+static bool space_ready(const struct scatto_producer *p, uint32_t n)
+{
+	uint64_t used = p->next - __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE);
+	uint64_t capacity = p->mask + 1;
+
+	return used > capacity || capacity - used >= n ||
+	       __atomic_load_n(&p->chan->state, __ATOMIC_ACQUIRE) &
+	       SCATTO_STATE_SEND_EPIPE;
+}
+
+static bool space_spin(const struct scatto_producer *p, uint32_t n,
+		       const struct waiter *w)
+{
+	uint32_t i;
+
+	for (i = 0; i < w->rounds; i++) {
+		uint64_t head = __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE);
+
+		if (p->mask + 1 - (p->next - head) >= n)
+			return true;
+		if (w->hint)
+			pause_hint();
+	}
+	return space_ready(p, n);
+}
+
+/* 0: look; 1: look, fewer will do; or an error. */
+static int wait_space(struct scatto_producer *p, uint32_t n, bool fewer,
+		      uint64_t deadline)
+{
+	struct waiter w = waiter_init(p->ep, n, deadline);
+	/* Only ever waited for when n slots are not free: not negative. */
+	uint64_t want = p->next + n - (p->mask + 1);
+	struct sleep_req req = {
+		.want = want,
+		.enough = fewer ? want - n + 1 : want,
+		.reached = space_reached,
+		.arg = p,
+	};
+	int ret;
+
+	while (!space_spin(p, n, &w)) {
+		ret = waiter_step(&w);
+		if (!ret)
+			continue;
+		if (ret > 0)
+			ret = waiter_sleep(&w, &req);
+		if (!ret)
+			return 1;
+		return space_ready(p, n) ? 0 : ret;
+	}
+	return 0;
+}
+
+/* Are the @n events from the next on there, as events or as tombstones? */
+static bool data_reached_n(const struct scatto_consumer *c, uint64_t n)
+{
+	uint64_t i;
+
+	if (c->published)
+		return __atomic_load_n(c->published, __ATOMIC_ACQUIRE) -
+		       c->next >= n;
+	for (i = c->avail - c->next; i < n; i++) {
+		uint64_t seq = c->next + i;
+
+		if (!stamp_is(__atomic_load_n(&c->stamps[seq & c->mask],
+					      __ATOMIC_ACQUIRE), seq, c->shift))
+			return false;
+	}
+	return true;
+}
+
+static bool data_reached(void *arg, uint64_t pos)
+{
+	const struct scatto_consumer *c = arg;
+
+	return data_reached_n(c, pos - c->next);
+}
+
+static bool data_ready(const struct scatto_consumer *c, uint32_t n)
+{
+	return data_reached_n(c, n) ||
+	       __atomic_load_n(&c->chan->end, __ATOMIC_ACQUIRE) !=
+	       SCATTO_END_OPEN;
+}
+
+static bool data_spin(const struct scatto_consumer *c, uint32_t n,
+		      const struct waiter *w)
+{
+	uint32_t i;
+
+	for (i = 0; i < w->rounds; i++) {
+		if (data_reached_n(c, n))
+			return true;
+		if (w->hint)
+			pause_hint();
+	}
+	return data_ready(c, n);
+}
+
+/* 0: look; 1: look, fewer will do; or an error. */
+static int wait_data(struct scatto_consumer *c, uint32_t n, uint64_t deadline)
+{
+	struct waiter w = waiter_init(c->ep, n, deadline);
+	struct sleep_req req = {
+		.want = c->next + n,
+		.enough = c->next + 1,
+		.reached = data_reached,
+		.arg = c,
+	};
+	int ret;
+
+	while (!data_spin(c, n, &w)) {
+		ret = waiter_step(&w);
+		if (!ret)
+			continue;
+		if (ret > 0)
+			ret = waiter_sleep(&w, &req);
+		if (!ret)
+			return 1;
+		return data_ready(c, n) ? 0 : ret;
+	}
+	return 0;
+}
+
+/*
+ * The wake word has been reached, or is 0. It is loaded again, with acquire:
+ * the state is stored before it.
+ */
+int __scatto_producer_wake(struct scatto_producer *p)
+{
+	KEEP_ERRNO();
+
+	if (!__atomic_load_n(p->data_wake, __ATOMIC_ACQUIRE) &&
+	    __atomic_load_n(&p->chan->state, __ATOMIC_ACQUIRE) &
+	    SCATTO_STATE_SEND_EPIPE)
+		return -EPIPE;
+	p->ep->backend->wake(p->ep);
+	return 0;
+}
+
+void __scatto_consumer_wake(struct scatto_consumer *c)
+{
+	KEEP_ERRNO();
+
+	c->ep->backend->wake(c->ep);
+}
+
+int __scatto_producer_wait(struct scatto_producer *p, uint32_t n,
+			   uint64_t deadline)
+{
+	int ret;
+	KEEP_ERRNO();
+
+	ret = wait_space(p, n, false, deadline);
+	return ret < 0 ? ret : 0;
+}
+
+int __scatto_consumer_wait(struct scatto_consumer *c, uint64_t deadline)
+{
+	int ret;
+	KEEP_ERRNO();
+
+	ret = wait_data(c, 1, deadline);
+	return ret < 0 ? ret : 0;
+}
+
+int scatto_wait_space(struct scatto_producer *p, uint32_t n, uint64_t deadline)
+{
+	int ret, fewer = 0;
+	KEEP_ERRNO();
+
+	if (!n || n - 1 > p->mask)
+		return -EINVAL;
+	for (;;) {
+		ret = __scatto_producer_room(p, fewer ? 1 : n);
+		if (!ret)
+			return (int)(p->limit - p->next);
+		if (ret != -EAGAIN)
+			return ret;
+		fewer = wait_space(p, n, true, deadline);
+		if (fewer < 0)
+			return fewer;
+	}
+}
+
+int scatto_wait_data(struct scatto_consumer *c, uint32_t n, uint64_t deadline)
+{
+	int ret;
+	KEEP_ERRNO();
+
+	if (!n || n - 1 > c->mask)
+		return -EINVAL;
+	for (;;) {
+		/*
+		 * What interrupts a run of stamped events interrupts this
+		 * wait, too: waiting would not make the run longer.
+		 */
+		ret = wait_data(c, n, deadline);
+		if (ret < 0)
+			return ret;
+		ret = scatto_peek(c, n);
+		if (ret != -EAGAIN)
+			return ret;
+	}
+}
+
+/* Does a wait of @ep begin with sleeping once the peer is known to sleep? */
+static bool sleeps(const struct __scatto_endpoint *ep)
+{
+	return ep->strategy == SCATTO_STRATEGY_ADAPTIVE ||
+	       ep->strategy == SCATTO_STRATEGY_BLOCK;
+}
+
+/*
+ * The peer is woken by the same call that puts this side to sleep, unless there
+ * is something to read already. The module looks for that once more after
+ * waking, so nothing is missed.
+ */
+static int wake_and_wait(struct scatto_producer *p, struct scatto_consumer *c,
+			 uint64_t deadline)
+{
+	struct sleep_req req = {
+		.want = c->next + 1,
+		.enough = c->next + 1,
+		.deadline = deadline,
+		.wake = p->ep,
+		.reached = data_reached,
+		.arg = c,
+	};
+	int ret = c->ep->backend->sleep(c->ep, &req);
+
+	return ret && data_ready(c, 1) ? 0 : ret;
+}
+
+int scatto_call(struct scatto_producer *p, const void *ev,
+		struct scatto_consumer *c, void *reply, uint64_t deadline)
+{
+	uint64_t pos;
+	__u64 wake;
+	int ret;
+	KEEP_ERRNO();
+
+	while (p->next == p->limit) {
+		ret = __scatto_producer_room(p, 1);
+		if (ret == -EAGAIN)
+			ret = __scatto_producer_wait(p, 1, deadline);
+		if (ret)
+			return ret;
+	}
+	__scatto_copy(__scatto_producer_slot(p, p->next), ev, p->slot_size);
+
+	/* As __scatto_producer_flush(), but for what follows the wake word. */
+	pos = p->next + 1;
+	p->next = pos;
+	__atomic_store_n(p->published, pos, __ATOMIC_RELEASE);
+	__scatto_barrier();
+	if (p->flags & SCATTO_F_FENCE)
+		__sync_synchronize();
+	wake = __atomic_load_n(p->data_wake, __ATOMIC_RELAXED);
+	if (pos >= wake) {
+		bool both = wake && !p->ep->local && !c->ep->local &&
+			    sleeps(c->ep) && !data_ready(c, 1);
+
+		ret = both ? wake_and_wait(p, c, deadline) :
+			     __scatto_producer_wake(p);
+		if (ret)
+			return ret;
+	}
+	return scatto_recv_until(c, reply, deadline);
+}
