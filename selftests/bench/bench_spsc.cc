@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One to one, 8-byte events one by one, two pinned threads:
+ *
+ *	throughput	producer --> ring (1024) --> consumer
+ *	round trip	client   --> ring (1024) --> server
+ *			         <-- ring (1024) <--
+ *
+ * scatto on its local backend beside boost::lockfree::spsc_queue; the round
+ * trip also beside two threads that do nothing but pass a word on a cache line
+ * each way, the least it can cost. The rings fill and wrap. Repetitions are
+ * interleaved, so that whatever else the machine does hits all alike; what
+ * arrived is checked in every one of them.
+ *
+ * Exit status: 0, 1 when something wrong arrived, 4 when there are not two CPUs
+ * to run on.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <time.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include <boost/lockfree/spsc_queue.hpp>
+
+#include <scatto.h>
+
+namespace {
+
+constexpr unsigned int kCapacity = 1024;
+
+struct Options {
+	unsigned int repetitions = 9;
+	uint64_t events = 20000000;
+	uint64_t rounds = 2000000;
+	bool strict = false;
+};
+
+int cpus[2];
+
+[[noreturn]] void die(const char *what)
+{
+	std::fprintf(stderr, "bench_spsc: %s\n", what);
+	std::exit(1);
+}
+
+void pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set))
+		die("cannot pin a thread");
+}
+
+bool find_cpus()
+{
+	cpu_set_t set;
+	int found = 0;
+
+	if (sched_getaffinity(0, sizeof(set), &set))
+		return false;
+	for (int cpu = 0; cpu < CPU_SETSIZE && found < 2; cpu++)
+		if (CPU_ISSET(cpu, &set))
+			cpus[found++] = cpu;
+	return found == 2;
+}
+
+double seconds()
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec * 1e-9;
+}
+
+/* Order matters to it, unlike to a sum. */
+uint64_t mix(uint64_t sum, uint64_t value)
+{
+	return sum * 31 + value;
+}
+
+/* Each contender: two rings of one type, non-blocking push and pop. */
+class Scatto {
+public:
+	Scatto()
+	{
+		for (unsigned int i = 0; i < 2; i++) {
+			scatto_config cfg = {};
+
+			cfg.size = sizeof(cfg);
+			cfg.backend = SCATTO_BACKEND_LOCAL;
+			cfg.kind = SCATTO_KIND_SPSC;
+			cfg.slot_size = 8;
+			cfg.capacity = kCapacity;
+			if (scatto_channel_create(&cfg, &ch_[i]) ||
+			    scatto_producer_attach(ch_[i], &p_[i]) ||
+			    scatto_consumer_attach(ch_[i], &c_[i]))
+				die("cannot set up a channel");
+		}
+	}
+	~Scatto()
+	{
+		for (unsigned int i = 0; i < 2; i++) {
+			scatto_producer_close(p_[i]);
+			scatto_consumer_close(c_[i]);
+			scatto_channel_free(ch_[i]);
+		}
+	}
+	bool push(unsigned int ring, uint64_t value)
+	{
+		return !scatto_try_send(p_[ring], &value);
+	}
+	bool pop(unsigned int ring, uint64_t &value)
+	{
+		return !scatto_try_recv(c_[ring], &value);
+	}
+
+private:
+	scatto_channel *ch_[2];
+	scatto_producer *p_[2];
+	scatto_consumer *c_[2];
+};
+
+class Boost {
+public:
+	bool push(unsigned int ring, uint64_t value)
+	{
+		return ring_[ring].push(value);
+	}
+	bool pop(unsigned int ring, uint64_t &value)
+	{
+		return ring_[ring].pop(value);
+	}
+
+private:
+	boost::lockfree::spsc_queue<uint64_t, boost::lockfree::capacity<
+		kCapacity>> ring_[2];
+};
+
+/* The least a message can cost: a line there and a line back. */
+class Line {
+public:
+	bool push(unsigned int ring, uint64_t value)
+	{
+		line_[ring].word.store(value, std::memory_order_release);
+		return true;
+	}
+	bool pop(unsigned int ring, uint64_t &value)
+	{
+		uint64_t now = line_[ring].word.load(std::memory_order_acquire);
+
+		if (now == last_[ring].word.load(std::memory_order_relaxed))
+			return false;
+		last_[ring].word.store(now, std::memory_order_relaxed);
+		value = now;
+		return true;
+	}
+
+private:
+	struct alignas(128) {
+		std::atomic<uint64_t> word{0};
+	} line_[2], last_[2];
+};
+
+template <class T> double throughput(const Options &opt)
+{
+	auto ring = std::make_unique<T>();
+	std::atomic<int> ready{0};
+	uint64_t got = 0, want = 0;
+	double start, end;
+
+	/* Threads inherit where their creator may run. */
+	pin(cpus[1]);
+	std::thread consumer([&] {
+		uint64_t sum = 0, value;
+
+		ready++;
+		while (ready != 2)
+			;
+		for (uint64_t i = 0; i < opt.events; i++) {
+			while (!ring->pop(0, value))
+				;
+			sum = mix(sum, value);
+		}
+		got = sum;
+	});
+	pin(cpus[0]);
+	for (uint64_t i = 0; i < opt.events; i++)
+		want = mix(want, i);
+	ready++;
+	while (ready != 2)
+		;
+	start = seconds();
+	for (uint64_t i = 0; i < opt.events; i++)
+		while (!ring->push(0, i))
+			;
+	consumer.join();
+	end = seconds();
+	if (got != want)
+		die("throughput: not what was sent");
+	return opt.events / (end - start) * 1e-6;
+}
+
+template <class T> double round_trip(const Options &opt)
+{
+	auto ring = std::make_unique<T>();
+	std::atomic<int> ready{0};
+	bool wrong = false;
+	double start, end;
+	uint64_t value = 0;
+
+	pin(cpus[1]);
+	std::thread server([&] {
+		uint64_t request;
+
+		ready++;
+		while (ready != 2)
+			;
+		for (uint64_t i = 1; i <= opt.rounds; i++) {
+			while (!ring->pop(0, request))
+				;
+			wrong |= request != i;
+			ring->push(1, request * 3);
+		}
+	});
+	pin(cpus[0]);
+	ready++;
+	while (ready != 2)
+		;
+	start = seconds();
+	for (uint64_t i = 1; i <= opt.rounds; i++) {
+		ring->push(0, i);
+		while (!ring->pop(1, value))
+			;
+		if (value != i * 3)
+			die("round trip: not the reply");
+	}
+	end = seconds();
+	server.join();
+	if (wrong)
+		die("round trip: not the request");
+	return (end - start) / opt.rounds * 1e9;
+}
+
+struct Row {
+	const char *name;
+	double (*run)(const Options &opt);
+	std::vector<double> samples;
+
+	double median()
+	{
+		std::sort(samples.begin(), samples.end());
+		return samples[samples.size() / 2];
+	}
+};
+
+void print(Row &row, const char *unit)
+{
+	double median = row.median();
+
+	std::printf("%-32s %8.1f %8.1f %8.1f  %s\n", row.name, median,
+		    row.samples.front(), row.samples.back(), unit);
+}
+
+/* Says whether the bar is held; only --strict makes it the exit status. */
+bool bar(const char *what, double ratio, double limit, bool at_least)
+{
+	bool held = at_least ? ratio >= limit : ratio <= limit;
+
+	std::printf("%-32s %8.3f  (bar: %s %.2f)  %s\n", what, ratio,
+		    at_least ? "at least" : "at most", limit,
+		    held ? "held" : "MISSED");
+	return held;
+}
+
+Options parse(int argc, char **argv)
+{
+	Options opt;
+
+	for (int i = 1; i < argc; i++) {
+		if (!std::strcmp(argv[i], "--strict"))
+			opt.strict = true;
+		else if (!std::strncmp(argv[i], "--repetitions=", 14))
+			opt.repetitions = std::atoi(argv[i] + 14);
+		else if (!std::strncmp(argv[i], "--events=", 9))
+			opt.events = std::strtoull(argv[i] + 9, nullptr, 0);
+		else if (!std::strncmp(argv[i], "--rounds=", 9))
+			opt.rounds = std::strtoull(argv[i] + 9, nullptr, 0);
+		else
+			die("usage: bench_spsc [--strict] [--repetitions=N] "
+			    "[--events=N] [--rounds=N]");
+	}
+	if (!opt.repetitions || !opt.events || !opt.rounds)
+		die("counts start at 1");
+	return opt;
+}
+
+} /* namespace */
+
+int main(int argc, char **argv)
+{
+	Options opt = parse(argc, argv);
+	Row rows[] = {
+		{ "throughput, scatto", throughput<Scatto>, {} },
+		{ "throughput, boost spsc_queue", throughput<Boost>, {} },
+		{ "round trip, scatto", round_trip<Scatto>, {} },
+		{ "round trip, boost spsc_queue", round_trip<Boost>, {} },
+		{ "round trip, bare cache line", round_trip<Line>, {} },
+	};
+	bool held;
+
+	if (!find_cpus()) {
+		std::printf("SKIP: needs two CPUs\n");
+		return 4;
+	}
+	for (unsigned int i = 0; i < opt.repetitions; i++)
+		for (Row &row : rows)
+			row.samples.push_back(row.run(opt));
+
+	std::printf("%u repetitions, %llu events, %llu rounds\n\n",
+		    opt.repetitions, (unsigned long long)opt.events,
+		    (unsigned long long)opt.rounds);
+	std::printf("%-32s %8s %8s %8s\n", "", "median", "min", "max");
+	for (Row &row : rows)
+		print(row, &row - rows < 2 ? "M/s" : "ns");
+	std::printf("\n");
+	held = bar("throughput, scatto / boost",
+		   rows[0].median() / rows[1].median(), 1.0, true);
+	held &= bar("round trip, scatto / bare line",
+		    rows[2].median() / rows[4].median(), 1.15, false);
+	return opt.strict && !held;
+}
