@@ -53,20 +53,29 @@ void scatto_channel_state(struct scatto_channel *ch, u32 state)
 /*
  * Nothing follows what is published now. Consumers load @end when they find
  * nothing to read, so it is stored before anybody is told.
+ *
+ * Both sides may be at work. If they ran on between our two looks, by more than
+ * a lap, another try will do; if they never agree, one of them lies, and then
+ * what was not read is lost.
  */
-void scatto_channel_end(struct scatto_channel *ch, u32 state)
+void scatto_channel_end(struct scatto_channel *ch)
 {
-	u64 consumed = scatto_channel_consumed(ch);
-	u64 end = scatto_channel_published(ch);
+	/* The kernel's own position needs nobody's consent. */
+	unsigned int tries = ch->layout.flags & SCATTO_F_KERNEL ? 1 : 8;
+	u64 consumed, end;
 
 	lockdep_assert_held(&ch->lock);
 
-	if (end - consumed > ch->layout.capacity)
+	if (ch->area->end != SCATTO_END_OPEN)
+		return;
+	do {
+		consumed = scatto_channel_consumed(ch);
+		end = scatto_channel_published(ch);
+	} while (end - consumed > ch->layout.capacity && --tries);
+	if (!tries && !(ch->layout.flags & SCATTO_F_KERNEL))
 		end = consumed;
-	if (ch->area->end == SCATTO_END_OPEN)
-		/* Pairs with the acquire of whoever finds nothing to read. */
-		smp_store_release(&ch->area->end, end);
-	scatto_channel_state(ch, state);
+	/* Pairs with the acquire of whoever finds nothing to read. */
+	smp_store_release(&ch->area->end, min(end, SCATTO_END_OPEN - 1));
 }
 
 static int scatto_channel_geometry(struct scatto_channel *ch,

@@ -55,7 +55,8 @@ static noinline long scatto_ioctl_query(void __user *uarg)
 {
 	struct scatto_query arg;
 	size_t out;
-	int ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+	int ret = scatto_copy_in(&arg, sizeof(arg), SCATTO_QUERY_SIZE_VER0,
+				 uarg, &out);
 
 	if (ret)
 		return ret;
@@ -71,7 +72,8 @@ static noinline long scatto_ioctl_list(void __user *uarg)
 {
 	struct scatto_list arg;
 	size_t out;
-	int ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+	int ret = scatto_copy_in(&arg, sizeof(arg), SCATTO_LIST_SIZE_VER0,
+				 uarg, &out);
 
 	if (ret)
 		return ret;
@@ -88,7 +90,8 @@ static noinline long scatto_ioctl_create(struct scatto_endpoint *ep, void __user
 {
 	struct scatto_create arg;
 	size_t out;
-	int ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+	int ret = scatto_copy_in(&arg, sizeof(arg), SCATTO_CREATE_SIZE_VER0,
+				 uarg, &out);
 
 	return ret ?: scatto_endpoint_create(ep, &arg, uarg, out);
 }
@@ -97,7 +100,8 @@ static noinline long scatto_ioctl_attach(struct scatto_endpoint *ep, void __user
 {
 	struct scatto_attach arg;
 	size_t out;
-	int ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+	int ret = scatto_copy_in(&arg, sizeof(arg), SCATTO_ATTACH_SIZE_VER0,
+				 uarg, &out);
 
 	return ret ?: scatto_endpoint_attach(ep, &arg, uarg, out);
 }
@@ -106,7 +110,8 @@ static noinline long scatto_ioctl_info(struct scatto_endpoint *ep, void __user *
 {
 	struct scatto_info arg;
 	size_t out;
-	int ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+	int ret = scatto_copy_in(&arg, sizeof(arg), SCATTO_INFO_SIZE_VER0,
+				 uarg, &out);
 
 	if (ret)
 		return ret;
@@ -177,7 +182,8 @@ static long scatto_ioctl_wait(struct file *file, void __user *uarg)
 	if (!scatto_copy_wait(&arg, uarg))
 		return -EFAULT;
 	if (unlikely(arg.size != sizeof(arg))) {
-		ret = scatto_copy_in(&arg, sizeof(arg), sizeof(arg), uarg, &out);
+		ret = scatto_copy_in(&arg, sizeof(arg), SCATTO_WAIT_SIZE_VER0,
+				 uarg, &out);
 		if (ret)
 			return ret;
 	}

@@ -87,7 +87,7 @@ static void scatto_role_begin(struct scatto_channel *ch,
 static void scatto_role_end(struct scatto_channel *ch,
 			    struct scatto_endpoint *ep)
 {
-	bool last = false, gone = false;
+	bool last, gone = false;
 
 	lockdep_assert_held(&ch->lock);
 
@@ -98,16 +98,20 @@ static void scatto_role_end(struct scatto_channel *ch,
 	switch (ep->role) {
 	case SCATTO_ROLE_PRODUCER:
 		last = !--ch->producers && !(ch->layout.flags & SCATTO_F_PAUSE);
-		if (last)
-			scatto_channel_end(ch, SCATTO_STATE_NO_PRODUCER);
+		if (last) {
+			scatto_channel_end(ch);
+			scatto_channel_state(ch, SCATTO_STATE_NO_PRODUCER);
+		}
 		break;
 	case SCATTO_ROLE_CONSUMER:
 		scatto_producer_listen(ch, false);
 		WRITE_ONCE(ch->consumer_tgid, 0);
 		gone = !--ch->consumers &&
 		       !(ch->layout.flags & (SCATTO_F_PAUSE | SCATTO_F_KERNEL));
-		if (gone)
+		if (gone) {
 			scatto_channel_state(ch, SCATTO_STATE_NO_CONSUMER);
+			scatto_side_gone(ch, SCATTO_SIDE_DATA);
+		}
 		break;
 	default:
 		ch->observers--;
@@ -119,8 +123,23 @@ static void scatto_role_end(struct scatto_channel *ch,
 			    scatto_channel_published(ch));
 
 	/* Whoever died may have owed a wake-up, so both sides look again. */
-	scatto_side_wake_all(ch, SCATTO_SIDE_DATA, gone);
-	scatto_side_wake_all(ch, SCATTO_SIDE_SPACE, false);
+	scatto_side_wake_all(ch, SCATTO_SIDE_DATA);
+	scatto_side_wake_all(ch, SCATTO_SIDE_SPACE);
+}
+
+/*
+ * For everybody, while producers are at work. They are told first: what has
+ * been sent without being told lies below the end.
+ */
+static void scatto_close_all(struct scatto_channel *ch)
+{
+	lockdep_assert_held(&ch->lock);
+
+	scatto_channel_state(ch, SCATTO_STATE_CLOSED);
+	scatto_side_gone(ch, SCATTO_SIDE_DATA);
+	scatto_channel_end(ch);
+	scatto_side_wake_all(ch, SCATTO_SIDE_DATA);
+	scatto_side_wake_all(ch, SCATTO_SIDE_SPACE);
 }
 
 /* The endpoint can no longer write: a successor may come. */
@@ -139,8 +158,8 @@ static void scatto_place_leave(struct scatto_channel *ch,
 			      NULL);
 	/* What was set right may be what somebody waits for. */
 	if (scatto_channel_settle(ch)) {
-		scatto_side_wake_all(ch, SCATTO_SIDE_DATA, false);
-		scatto_side_wake_all(ch, SCATTO_SIDE_SPACE, false);
+		scatto_side_wake_all(ch, SCATTO_SIDE_DATA);
+		scatto_side_wake_all(ch, SCATTO_SIDE_SPACE);
 	}
 }
 
@@ -295,6 +314,7 @@ static int scatto_create_locked(struct scatto_endpoint *ep,
 	ep->index = 0;
 	ep->start = 0;
 	scatto_bind(ep, ch);
+	scatto_registry_show(ch);
 	return 0;
 put:
 	scatto_channel_put(ch);
@@ -307,7 +327,9 @@ int scatto_endpoint_create(struct scatto_endpoint *ep,
 {
 	int ret;
 
-	mutex_lock(&ep->lock);
+	/* Somebody's page fault may hold it for as long as he likes. */
+	if (mutex_lock_killable(&ep->lock))
+		return -EINTR;
 	ret = scatto_create_locked(ep, arg, uarg, out);
 	mutex_unlock(&ep->lock);
 	return ret;
@@ -372,7 +394,8 @@ int scatto_endpoint_attach(struct scatto_endpoint *ep,
 {
 	int ret;
 
-	mutex_lock(&ep->lock);
+	if (mutex_lock_killable(&ep->lock))
+		return -EINTR;
 	ret = scatto_attach_locked(ep, arg, uarg, out);
 	mutex_unlock(&ep->lock);
 	return ret;
@@ -394,13 +417,10 @@ int scatto_endpoint_close(struct scatto_endpoint *ep)
 		scatto_place_leave(ch, ep);
 		break;
 	case SCATTO_ROLE_OWNER:
-		if (ch->area->state & SCATTO_STATE_CLOSED) {
+		if (ch->area->state & SCATTO_STATE_CLOSED)
 			ret = -EPIPE;
-			break;
-		}
-		scatto_channel_end(ch, SCATTO_STATE_CLOSED);
-		scatto_side_wake_all(ch, SCATTO_SIDE_DATA, true);
-		scatto_side_wake_all(ch, SCATTO_SIDE_SPACE, false);
+		else
+			scatto_close_all(ch);
 		break;
 	default:
 		ret = -EPERM;
@@ -412,20 +432,21 @@ int scatto_endpoint_close(struct scatto_endpoint *ep)
 }
 
 /* Under ch->lock, by mmap and vm_ops->open. */
-void scatto_endpoint_mapped(struct scatto_endpoint *ep, bool writable)
+void scatto_endpoint_mapped(struct scatto_endpoint *ep, struct mm_struct *mm,
+			    bool writable)
 {
 	struct scatto_channel *ch = scatto_endpoint_channel(ep);
 
 	lockdep_assert_held(&ch->lock);
 
 	if (!ep->maps++) {
-		ep->mm = current->mm;
-		mmgrab(ep->mm);
+		ep->mm = mm;
+		mmgrab(mm);
 		if (ep->role == SCATTO_ROLE_CONSUMER) {
 			WRITE_ONCE(ch->consumer_tgid, task_tgid_nr(current));
-			scatto_side_set_mover(&ch->side[SCATTO_SIDE_SPACE], ep->mm);
+			scatto_side_set_mover(&ch->side[SCATTO_SIDE_SPACE], mm);
 		} else if (ep->role == SCATTO_ROLE_PRODUCER) {
-			scatto_side_set_mover(&ch->side[SCATTO_SIDE_DATA], ep->mm);
+			scatto_side_set_mover(&ch->side[SCATTO_SIDE_DATA], mm);
 		}
 	}
 	ep->writable += writable;

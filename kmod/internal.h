@@ -33,7 +33,10 @@ struct scatto_user;
  * Stamps are looked at one by one, so thresholds on channels of kind MPSC end
  * here: bounds what one look costs, possibly with interrupts off.
  */
-#define SCATTO_MAX_SCAN		4096
+#define SCATTO_MAX_SCAN		SCATTO_WAIT_MOST
+
+/* Each wake-up looks at all of one side's sleepers, interrupts off. */
+#define SCATTO_MAX_SLEEPERS	1024
 
 /*
  * One direction of waiting: consumers for data, or producers for space. @lock
@@ -97,7 +100,8 @@ struct scatto_channel {
 	unsigned int producers;		/* active ones */
 	unsigned int consumers;
 	unsigned int observers;
-	bool registered;
+	bool registered;		/* registry lock, these two */
+	bool visible;
 
 	struct scatto_side side[SCATTO_NR_SIDES];
 	u64 seen;			/* data side's lock: stamps below were seen */
@@ -143,6 +147,7 @@ void scatto_quota_limits(struct scatto_query *q);
 /* registry.c */
 bool scatto_name_valid(const char *name);
 int scatto_registry_add(struct scatto_channel *ch);
+void scatto_registry_show(struct scatto_channel *ch);
 void scatto_registry_del(struct scatto_channel *ch);
 struct scatto_channel *scatto_registry_find(const char *name);
 int scatto_registry_next(struct scatto_list *arg);
@@ -152,7 +157,7 @@ struct scatto_channel *scatto_channel_new(const struct scatto_create *arg,
 					  u32 extra_flags);
 void scatto_channel_put(struct scatto_channel *ch);
 void scatto_channel_state(struct scatto_channel *ch, u32 state);
-void scatto_channel_end(struct scatto_channel *ch, u32 state);
+void scatto_channel_end(struct scatto_channel *ch);
 bool scatto_channel_settle(struct scatto_channel *ch);
 
 /*
@@ -190,7 +195,8 @@ int scatto_endpoint_attach(struct scatto_endpoint *ep,
 int scatto_endpoint_close(struct scatto_endpoint *ep);
 void scatto_endpoint_info(struct scatto_endpoint *ep, struct scatto_info *info);
 void scatto_endpoint_release(struct scatto_endpoint *ep);
-void scatto_endpoint_mapped(struct scatto_endpoint *ep, bool writable);
+void scatto_endpoint_mapped(struct scatto_endpoint *ep, struct mm_struct *mm,
+			    bool writable);
 void scatto_endpoint_unmapped(struct scatto_endpoint *ep, bool writable);
 void scatto_endpoint_layout(const struct scatto_endpoint *ep,
 			    struct scatto_layout *layout);
@@ -210,8 +216,8 @@ int scatto_mmap(struct file *file, struct vm_area_struct *vma);
 void scatto_side_init(struct scatto_side *side, u64 *word);
 void scatto_side_set_mover(struct scatto_side *side, struct mm_struct *mm);
 int scatto_side_wake(struct scatto_channel *ch, unsigned int which);
-void scatto_side_wake_all(struct scatto_channel *ch, unsigned int which,
-			  bool gone);
+void scatto_side_gone(struct scatto_channel *ch, unsigned int which);
+void scatto_side_wake_all(struct scatto_channel *ch, unsigned int which);
 long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
 		 bool nonblock);
 long scatto_wake(struct scatto_endpoint *ep);

@@ -24,7 +24,7 @@ static void scatto_vma_open(struct vm_area_struct *vma)
 	struct scatto_channel *ch = scatto_endpoint_channel(ep);
 
 	mutex_lock(&ch->lock);
-	scatto_endpoint_mapped(ep, scatto_vma_writable(vma));
+	scatto_endpoint_mapped(ep, vma->vm_mm, scatto_vma_writable(vma));
 	mutex_unlock(&ch->lock);
 }
 
@@ -91,7 +91,7 @@ static int scatto_mmap_locked(struct scatto_endpoint *ep,
 	}
 	vma->vm_ops = &scatto_vm_ops;
 	vma->vm_private_data = ep;
-	scatto_endpoint_mapped(ep, scatto_vma_writable(vma));
+	scatto_endpoint_mapped(ep, vma->vm_mm, scatto_vma_writable(vma));
 	return 0;
 }
 
@@ -115,7 +115,9 @@ int scatto_mmap(struct file *file, struct vm_area_struct *vma)
 	if (vma->vm_flags & VM_EXEC ||
 	    (!region->writable && vma->vm_flags & VM_WRITE))
 		return -EACCES;
-	vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, deny);
+	/* VM_IO, which remap_pfn_range() sets too, keeps MADV_DOFORK away. */
+	vm_flags_mod(vma, VM_IO | VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP,
+		     deny);
 
 	mutex_lock(&ch->lock);
 	ret = scatto_mmap_locked(ep, ch, region, vma);

@@ -209,6 +209,7 @@ scatto_channel_create(const struct scatto_channel_attr *attr)
 		scatto_channel_put(ch);
 		return ERR_PTR(ret);
 	}
+	scatto_registry_show(ch);
 	return ch;
 }
 EXPORT_SYMBOL_GPL(scatto_channel_create);
@@ -221,9 +222,10 @@ void scatto_channel_destroy(struct scatto_channel *ch)
 	scatto_registry_del(ch);
 	mutex_lock(&ch->lock);
 	WRITE_ONCE(ch->listening, false);
-	scatto_channel_end(ch, SCATTO_STATE_NO_PRODUCER);
+	scatto_channel_end(ch);
+	scatto_channel_state(ch, SCATTO_STATE_NO_PRODUCER);
 	mutex_unlock(&ch->lock);
-	scatto_side_wake_all(ch, SCATTO_SIDE_DATA, false);
+	scatto_side_wake_all(ch, SCATTO_SIDE_DATA);
 	trace_scatto_close(ch->id, 0);
 	scatto_channel_put(ch);
 }

@@ -48,7 +48,7 @@ bool scatto_name_valid(const char *name)
 	return !memchr_inv(name + len, 0, SCATTO_NAME_LEN - len);
 }
 
-/* Gives the channel its id and, if it has a name, makes it known by it. */
+/* Gives the channel its id and, if it has a name, takes that for it. */
 int scatto_registry_add(struct scatto_channel *ch)
 {
 	int ret = 0;
@@ -74,6 +74,14 @@ int scatto_registry_add(struct scatto_channel *ch)
 	return ret;
 }
 
+/* From now on others find it. */
+void scatto_registry_show(struct scatto_channel *ch)
+{
+	mutex_lock(&scatto_registry_lock);
+	ch->visible = true;
+	mutex_unlock(&scatto_registry_lock);
+}
+
 void scatto_registry_del(struct scatto_channel *ch)
 {
 	mutex_lock(&scatto_registry_lock);
@@ -92,7 +100,7 @@ struct scatto_channel *scatto_registry_find(const char *name)
 
 	mutex_lock(&scatto_registry_lock);
 	ch = scatto_name_lookup(current_user_ns(), name);
-	if (ch && !kref_get_unless_zero(&ch->ref))
+	if (ch && (!ch->visible || !kref_get_unless_zero(&ch->ref)))
 		ch = NULL;
 	mutex_unlock(&scatto_registry_lock);
 	return ch;
@@ -111,7 +119,7 @@ int scatto_registry_next(struct scatto_list *arg)
 
 	mutex_lock(&scatto_registry_lock);
 	xa_for_each_start(&scatto_ids, id, ch, id + 1) {
-		if (ch->user_ns != ns)
+		if (ch->user_ns != ns || !ch->visible)
 			continue;
 		arg->id = ch->id;
 		memcpy(arg->name, ch->name, sizeof(arg->name));

@@ -42,19 +42,55 @@ struct scatto_waiter {
 	struct scatto_channel *ch;
 	unsigned int which;
 	bool woken;		/* a waker found it ready; see scatto_sleep() */
-	u64 from;		/* MPSC data: the consumer's cursor when it came */
 	u64 want;
 	u64 enough;		/* == want unless SCATTO_WAIT_ENOUGH */
 };
 
-static __always_inline bool scatto_reached(struct scatto_channel *ch,
-					   unsigned int which, u64 from, u64 want)
+/*
+ * The first position that cannot be read yet. Moves on from what was seen
+ * before; at most SCATTO_MAX_SCAN stamps a call, which is all that a waiter can
+ * want beyond the cursor.
+ */
+static u64 scatto_data_edge(struct scatto_channel *ch)
 {
-	if (which == SCATTO_SIDE_SPACE)
-		return (s64)(scatto_channel_consumed(ch) - want) >= 0;
-	if (ch->layout.kind == SCATTO_KIND_MPSC)
-		return scatto_producer_published(ch, from, want);
-	return (s64)(scatto_channel_published(ch) - want) >= 0;
+	u64 cursor = scatto_channel_consumed(ch);
+	u64 claimed = scatto_channel_published(ch);
+	unsigned int n;
+
+	lockdep_assert_held(&ch->side[SCATTO_SIDE_DATA].lock);
+
+	if (ch->layout.kind != SCATTO_KIND_MPSC)
+		return claimed;
+	/* A cursor that makes no sense is its owner's problem. */
+	if (claimed - ch->seen > claimed - cursor)
+		ch->seen = cursor;
+	for (n = 0; n < SCATTO_MAX_SCAN && ch->seen != claimed; n++) {
+		if (!scatto_producer_published(ch, ch->seen, ch->seen + 1))
+			break;
+		ch->seen++;
+	}
+	return ch->seen;
+}
+
+/* The position that this side waits for to move. */
+static u64 scatto_side_position(struct scatto_channel *ch, unsigned int which)
+{
+	return which == SCATTO_SIDE_SPACE ? scatto_channel_consumed(ch) :
+					    scatto_data_edge(ch);
+}
+
+/* The same question without the lock, for one position. */
+static __always_inline bool scatto_reached(struct scatto_channel *ch,
+					   unsigned int which, u64 want)
+{
+	u64 cursor;
+
+	if (which == SCATTO_SIDE_DATA && ch->layout.kind != SCATTO_KIND_MPSC)
+		return (s64)(scatto_channel_published(ch) - want) >= 0;
+	cursor = scatto_channel_consumed(ch);
+	return (s64)(cursor - want) >= 0 ||
+	       (which == SCATTO_SIDE_DATA &&
+		scatto_producer_published(ch, cursor, want));
 }
 
 /* Is there no point in waiting, whatever the positions? */
@@ -68,17 +104,25 @@ static __always_inline bool scatto_hopeless(struct scatto_channel *ch, unsigned 
 	return smp_load_acquire(&ch->area->end) != SCATTO_END_OPEN;
 }
 
-static __always_inline bool scatto_waiter_ready(struct scatto_waiter *w)
+/* The position at which @w can go on as things are. */
+static __always_inline u64 scatto_waiter_want(const struct scatto_waiter *w)
 {
-	struct scatto_side *other = &w->ch->side[!w->which];
+	const struct scatto_side *other = &w->ch->side[!w->which];
 
-	if (scatto_reached(w->ch, w->which, w->from, w->want))
-		return true;
-	if (!READ_ONCE(w->ep->active) || scatto_hopeless(w->ch, w->which))
-		return true;
 	/* Pairs with the barrier in scatto_side_armed() of the other side. */
-	return w->enough != w->want && READ_ONCE(other->nr_sleepers) &&
-	       scatto_reached(w->ch, w->which, w->from, w->enough);
+	return w->enough != w->want && READ_ONCE(other->nr_sleepers) ?
+	       w->enough : w->want;
+}
+
+static __always_inline bool scatto_waiter_hopeless(const struct scatto_waiter *w)
+{
+	return !READ_ONCE(w->ep->active) || scatto_hopeless(w->ch, w->which);
+}
+
+static __always_inline bool scatto_waiter_ready(const struct scatto_waiter *w)
+{
+	return scatto_reached(w->ch, w->which, scatto_waiter_want(w)) ||
+	       scatto_waiter_hopeless(w);
 }
 
 /* Sets the wake word to the smallest position that somebody wants. */
@@ -119,15 +163,22 @@ static void scatto_waiter_dequeue(struct scatto_side *side,
  * made a waiter ready may be gone when it runs, hence @woken: the wake-up
  * counts once it was given.
  */
-static unsigned int scatto_side_rouse(struct scatto_side *side)
+static unsigned int scatto_side_rouse(struct scatto_channel *ch,
+				      unsigned int which)
 {
+	struct scatto_side *side = &ch->side[which];
 	struct scatto_waiter *w, *next;
 	unsigned int woken = 0;
+	u64 pos;
 
 	lockdep_assert_held(&side->lock);
 
+	if (list_empty(&side->sleepers))
+		return 0;
+	pos = scatto_side_position(ch, which);
 	list_for_each_entry_safe(w, next, &side->sleepers, node) {
-		if (!scatto_waiter_ready(w))
+		if ((s64)(pos - scatto_waiter_want(w)) < 0 &&
+		    !scatto_waiter_hopeless(w))
 			continue;
 		/* Ordered by try_to_wake_up() and set_current_state(). */
 		WRITE_ONCE(w->woken, true);
@@ -231,6 +282,9 @@ void scatto_side_set_mover(struct scatto_side *side, struct mm_struct *mm)
  * The position has moved: lets those go on that can, and says how many WAIT
  * callers that were. Pollers are woken once for each time they looked: every
  * ->poll arms again, and comes before the user's own look, so no edge is lost.
+ * All of them are woken, and without saying for what: one who took the wake-up
+ * for itself or believed the event without calling ->poll (EPOLLEXCLUSIVE,
+ * io_uring's multishot) would leave nobody to arm again.
  */
 int scatto_side_wake(struct scatto_channel *ch, unsigned int which)
 {
@@ -239,12 +293,11 @@ int scatto_side_wake(struct scatto_channel *ch, unsigned int which)
 	unsigned int woken;
 
 	spin_lock_irqsave(&side->lock, flags);
-	woken = scatto_side_rouse(side);
+	woken = scatto_side_rouse(ch, which);
 	side->wakes += woken;
 	if (side->poll_at != SCATTO_WAKE_IDLE) {
 		side->poll_at = SCATTO_WAKE_IDLE;
-		wake_up_poll(&side->pollers, which == SCATTO_SIDE_DATA ?
-			     EPOLLIN | EPOLLRDNORM : EPOLLOUT | EPOLLWRNORM);
+		wake_up_all(&side->pollers);
 	}
 	scatto_side_arm(side);
 	spin_unlock_irqrestore(&side->lock, flags);
@@ -254,17 +307,27 @@ int scatto_side_wake(struct scatto_channel *ch, unsigned int which)
 }
 
 /*
- * Something other than a position has changed. @gone: from now on movers are
- * to come and see at every step.
+ * From now on movers come and see at every step. When this returns each of
+ * them either has, or its position is visible: what it has moved was moved
+ * before.
  */
-void scatto_side_wake_all(struct scatto_channel *ch, unsigned int which,
-			  bool gone)
+void scatto_side_gone(struct scatto_channel *ch, unsigned int which)
 {
 	struct scatto_side *side = &ch->side[which];
 
 	spin_lock_irq(&side->lock);
-	side->gone |= gone;
-	scatto_side_rouse(side);
+	side->gone = true;
+	scatto_side_arm(side);
+	scatto_side_armed(side);
+}
+
+/* Something other than a position has changed. */
+void scatto_side_wake_all(struct scatto_channel *ch, unsigned int which)
+{
+	struct scatto_side *side = &ch->side[which];
+
+	spin_lock_irq(&side->lock);
+	scatto_side_rouse(ch, which);
 	side->poll_at = SCATTO_WAKE_IDLE;
 	wake_up_all(&side->pollers);
 	scatto_side_arm(side);
@@ -359,8 +422,8 @@ long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
 	long ret = 0;
 
 	if (which == SCATTO_SIDE_DATA && ch->layout.kind == SCATTO_KIND_MPSC) {
-		w.from = scatto_channel_consumed(ch);
-		w.want = min(w.want, w.from + SCATTO_MAX_SCAN);
+		w.want = min(w.want,
+			     scatto_channel_consumed(ch) + SCATTO_MAX_SCAN);
 		w.enough = min(w.enough, w.want);
 	}
 	if (scatto_waiter_ready(&w))
@@ -369,6 +432,10 @@ long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
 		return -EAGAIN;
 
 	spin_lock_irq(&side->lock);
+	if (side->nr_sleepers == SCATTO_MAX_SLEEPERS) {
+		spin_unlock_irq(&side->lock);
+		return -EUSERS;
+	}
 	scatto_waiter_enqueue(side, &w);
 	scatto_side_arm(side);
 	scatto_side_armed(side);
@@ -391,49 +458,26 @@ long scatto_wake(struct scatto_endpoint *ep)
 }
 
 /*
- * The first position that is not readable yet. Under the lock it moves on with
- * what was seen before, in steps that bound the time the lock is held.
- */
-static u64 scatto_data_edge(struct scatto_channel *ch, u64 cursor)
-{
-	struct scatto_side *side = &ch->side[SCATTO_SIDE_DATA];
-	u64 claimed = scatto_channel_published(ch), seen;
-
-	if (ch->layout.kind != SCATTO_KIND_MPSC)
-		return claimed;
-	do {
-		unsigned int n = 0;
-
-		spin_lock_irq(&side->lock);
-		/* A cursor that makes no sense is its owner's problem. */
-		if (claimed - ch->seen > claimed - cursor)
-			ch->seen = cursor;
-		while (n++ < SCATTO_MAX_SCAN && ch->seen != claimed &&
-		       scatto_producer_published(ch, ch->seen, ch->seen + 1))
-			ch->seen++;
-		seen = ch->seen;
-		spin_unlock_irq(&side->lock);
-		if (n <= SCATTO_MAX_SCAN)
-			break;
-	} while (!fatal_signal_pending(current));
-	return seen;
-}
-
-/*
  * A and B for somebody who polls: whatever moves next is to be told. Without
  * anybody queued (a second look, a zero time-out) there is nothing to arm.
  */
 static void scatto_poll_arm(struct scatto_side *side, u64 at)
+	__releases(&side->lock)
 {
 	/* poll_wait() has queued us, if it has, before this look. */
-	if (!waitqueue_active(&side->pollers))
+	if (!waitqueue_active(&side->pollers)) {
+		spin_unlock_irq(&side->lock);
 		return;
-	spin_lock_irq(&side->lock);
+	}
 	side->poll_at = min(side->poll_at, at);
 	scatto_side_arm(side);
 	scatto_side_armed(side);
 }
 
+/*
+ * Where there is more to be read than one look at the stamps covers, whoever
+ * polls has enough to do: it will be back before the edge matters.
+ */
 static __poll_t scatto_poll_data(struct scatto_channel *ch, struct file *file,
 				 poll_table *wait)
 {
@@ -442,13 +486,14 @@ static __poll_t scatto_poll_data(struct scatto_channel *ch, struct file *file,
 	__poll_t mask = 0;
 
 	poll_wait(file, &side->pollers, wait);
-	cursor = scatto_channel_consumed(ch);
-	edge = scatto_data_edge(ch, cursor);
+	spin_lock_irq(&side->lock);
+	edge = scatto_data_edge(ch);
 	scatto_poll_arm(side, edge + 1);
 
 	/* What came between the look and the arming is found by this one. */
+	cursor = scatto_channel_consumed(ch);
 	end = smp_load_acquire(&ch->area->end);
-	if (edge != cursor || scatto_reached(ch, SCATTO_SIDE_DATA, edge, edge + 1))
+	if (edge != cursor || scatto_reached(ch, SCATTO_SIDE_DATA, edge + 1))
 		mask |= EPOLLIN | EPOLLRDNORM;
 	if (end != SCATTO_END_OPEN) {
 		mask |= EPOLLRDHUP;
@@ -462,11 +507,10 @@ static __poll_t scatto_poll_space(struct scatto_channel *ch, struct file *file,
 				  poll_table *wait)
 {
 	struct scatto_side *side = &ch->side[SCATTO_SIDE_SPACE];
-	u64 cursor;
 
 	poll_wait(file, &side->pollers, wait);
-	cursor = scatto_channel_consumed(ch);
-	scatto_poll_arm(side, cursor + 1);
+	spin_lock_irq(&side->lock);
+	scatto_poll_arm(side, scatto_channel_consumed(ch) + 1);
 
 	if (scatto_hopeless(ch, SCATTO_SIDE_SPACE))
 		return EPOLLERR;

@@ -36,6 +36,7 @@ static const struct number numbers[] = {
 	N(SCATTO_F_CREATE, 0x1),
 	N(SCATTO_F_KERNEL, 0x10000),
 	N(SCATTO_F_FENCE, 0x20000),
+	N(SCATTO_F_MUST_KNOW, 0xffff0000),
 
 	N(SCATTO_FEATURE_SPSC, 0x1),
 	N(SCATTO_FEATURE_MPSC, 0x2),
@@ -64,6 +65,15 @@ static const struct number numbers[] = {
 	N(SCATTO_WAIT_ENOUGH, 0x1),
 	N(SCATTO_WAIT_DEADLINE, 0x2),
 	N(SCATTO_WAIT_WAKE, 0x4),
+	N(SCATTO_WAIT_MOST, 4096),
+
+	N(SCATTO_QUERY_SIZE_VER0, 40),
+	N(SCATTO_LIST_SIZE_VER0, 112),
+	N(SCATTO_CREATE_SIZE_VER0, 112),
+	N(SCATTO_ATTACH_SIZE_VER0, 344),
+	N(SCATTO_INFO_SIZE_VER0, 448),
+	N(SCATTO_WAIT_SIZE_VER0, 40),
+	N(SCATTO_CLAIM_SIZE_VER0, 40),
 
 	N(SCATTO_IOC_MAGIC, 0xdc),
 	N(SCATTO_IOC_QUERY, 0xdc00),
@@ -141,8 +151,8 @@ static const struct field fields[] = {
 	F(scatto_layout, stamp_offset, 40, 8),
 	F(scatto_layout, slot_offset, 48, 8),
 	F(scatto_layout, region, 56, 96),
-	F(scatto_layout, reserved, 152, 32),
-	END(scatto_layout, 184),
+	F(scatto_layout, reserved, 152, 96),
+	END(scatto_layout, 248),
 
 	F(scatto_query, size, 0, 4),
 	F(scatto_query, abi, 4, 4),
@@ -173,8 +183,8 @@ static const struct field fields[] = {
 	F(scatto_attach, index, 80, 4),
 	F(scatto_attach, reserved0, 84, 4),
 	F(scatto_attach, position, 88, 8),
-	F(scatto_attach, layout, 96, 184),
-	END(scatto_attach, 280),
+	F(scatto_attach, layout, 96, 248),
+	END(scatto_attach, 344),
 
 	F(scatto_wait, size, 0, 4),
 	F(scatto_wait, flags, 4, 4),
@@ -218,8 +228,8 @@ static const struct field fields[] = {
 	F(scatto_info, data_wakes, 176, 8),
 	F(scatto_info, space_sleeps, 184, 8),
 	F(scatto_info, space_wakes, 192, 8),
-	F(scatto_info, layout, 200, 184),
-	END(scatto_info, 384),
+	F(scatto_info, layout, 200, 248),
+	END(scatto_info, 448),
 
 	F(scatto_list, size, 0, 4),
 	F(scatto_list, flags, 4, 4),

@@ -11,7 +11,7 @@
 #include <linux/scatto_sched.h>
 
 #define MODULE		"/lib/modules-scatto/scatto_sched.ko"
-#define PARAMS		"/sys/module/scatto_sched/parameters/"
+#define SCHED_PARAMS		"/sys/module/scatto_sched/parameters/"
 #define PATIENCE_NS	(PATIENCE_MS * 1000000ULL)
 
 static int load(const char *params)
@@ -33,17 +33,17 @@ static int unload(void)
 
 static int enable(bool on)
 {
-	return write_file(PARAMS "enabled", "%d", on);
+	return write_file(SCHED_PARAMS "enabled", "%d", on);
 }
 
 static uint64_t count_sent(void)
 {
-	return read_number(PARAMS "sent", NULL);
+	return read_number(SCHED_PARAMS "sent", NULL);
 }
 
 static uint64_t count_lost(void)
 {
-	return read_number(PARAMS "lost", NULL);
+	return read_number(SCHED_PARAMS "lost", NULL);
 }
 
 /* Is it about this process? */

@@ -61,8 +61,9 @@ enum scatto_role {
 };
 
 /*
- * Flags of a channel. The first group is chosen at creation, the second is
- * set by the kernel and only ever reported.
+ * Flags of a channel. The first group is chosen at creation, the second (from
+ * bit 16 on) is set by the kernel and only ever reported: who maps a channel
+ * must know each flag of that group that it finds set, or keep off.
  */
 /* The absence of the last peer pauses the stream instead of ending it. */
 #define SCATTO_F_PAUSE		_BITUL(0)
@@ -76,6 +77,7 @@ enum scatto_role {
  * interrupting the CPUs that run the other side.
  */
 #define SCATTO_F_FENCE		_BITUL(17)
+#define SCATTO_F_MUST_KNOW	0xffff0000UL
 
 /* Features of the running module, see SCATTO_IOC_QUERY. */
 #define SCATTO_FEATURE_SPSC	_BITULL(0)	/* kind SPSC can be created */
@@ -88,7 +90,8 @@ enum scatto_role {
  * Mapped layout. A channel has four regions; SCATTO_IOC_ATTACH and
  * SCATTO_IOC_INFO report the offset and size to mmap each with. All positions
  * are 64-bit counts of events since the channel was created; they never wrap
- * in practice (500 years at 1 GHz). Event number seq lives in slot
+ * in practice (500 years at 1 GHz), and are loaded and stored with one 64-bit
+ * access, by 32-bit callers too. Event number seq lives in slot
  * seq & (capacity - 1).
  */
 
@@ -214,7 +217,9 @@ struct scatto_consumer_area {
  * lap:    (seq / capacity + 1), modulo 2^30; 0 only before the first lap and
  *         after a wrap
  * T:      tombstone: no event here, skip it
- * lost:   events lost just before this one (saturates at 2^32 - 1)
+ * lost:   events lost just before this one (saturates at 2^32 - 1); what a
+ *         tombstone says was lost counts for the event after it. Where several
+ *         claim at the same time, exact up to the order among them
  */
 #define SCATTO_STAMP_TOMBSTONE	_BITULL(0)
 #define SCATTO_STAMP_LAP	0xfffffffcULL
@@ -273,7 +278,7 @@ struct scatto_layout {
 	__aligned_u64 stamp_offset;
 	__aligned_u64 slot_offset;
 	struct scatto_region region[SCATTO_NR_REGIONS];
-	__aligned_u64 reserved[4];
+	__aligned_u64 reserved[12];
 };
 
 /**
@@ -355,7 +360,8 @@ struct scatto_attach {
  * @size: sizeof(struct scatto_wait)
  * @flags: SCATTO_WAIT_*
  * @want: a consumer: the position that must have been published; a producer:
- *	the cursor the consumer must have reached
+ *	the cursor the consumer must have reached. On kind MPSC nobody waits for
+ *	more than SCATTO_WAIT_MOST events beyond the cursor: WAIT comes back then
  * @enough: with SCATTO_WAIT_ENOUGH, the position that is enough when the other
  *	side sleeps too (two thresholds could wait for each other for ever);
  *	at most @want. Else zero.
@@ -374,6 +380,8 @@ struct scatto_wait {
 	__s32 wake_fd;
 	__u32 reserved0;
 };
+
+#define SCATTO_WAIT_MOST	4096
 
 #define SCATTO_WAIT_ENOUGH	_BITUL(0)
 #define SCATTO_WAIT_DEADLINE	_BITUL(1)
@@ -487,6 +495,15 @@ struct scatto_list {
 	__u32 slot_size;
 	__aligned_u64 capacity;
 };
+
+/* Sizes in the first version of the ABI: the least that is accepted. */
+#define SCATTO_QUERY_SIZE_VER0	40
+#define SCATTO_LIST_SIZE_VER0	112
+#define SCATTO_CREATE_SIZE_VER0	112
+#define SCATTO_ATTACH_SIZE_VER0	344
+#define SCATTO_INFO_SIZE_VER0	448
+#define SCATTO_WAIT_SIZE_VER0	40
+#define SCATTO_CLAIM_SIZE_VER0	40
 
 #define SCATTO_IOC_MAGIC	0xdc
 
