@@ -4,6 +4,8 @@
 #   make check             every test: native ones, and in a VM on each kernel
 #   make check K=6.1 T=x   one kernel ("native" is one too), one test
 #   make check-long        the same with full counts
+#   make demo              scheduler events on screen, two processes exchanging events
+#   make bench             scatto beside its peers
 #   make lint              W=1, sparse, checkpatch, shellcheck
 #   make install           library, headers, scattoctl, man pages
 #   make modules_install   scatto.ko, scatto_sched.ko
@@ -77,7 +79,12 @@ demo:
 	selftests/deps demo
 	selftests/vm/demo
 
+# The figures of the bars, beside their peers; nothing else should run meanwhile.
+bench: lib
+	selftests/deps bench
+	selftests/bench/run
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all modules modules_install lib selftests install check check-long lint demo clean
+.PHONY: all modules modules_install lib selftests install check check-long lint demo bench clean

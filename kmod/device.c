@@ -183,7 +183,7 @@ static long scatto_ioctl_wait(struct file *file, void __user *uarg)
 		return -EFAULT;
 	if (unlikely(arg.size != sizeof(arg))) {
 		ret = scatto_copy_in(&arg, sizeof(arg), SCATTO_WAIT_SIZE_VER0,
-				 uarg, &out);
+				     uarg, &out);
 		if (ret)
 			return ret;
 	}

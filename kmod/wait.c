@@ -492,6 +492,7 @@ static __poll_t scatto_poll_data(struct scatto_channel *ch, struct file *file,
 
 	/* What came between the look and the arming is found by this one. */
 	cursor = scatto_channel_consumed(ch);
+	/* Pairs with the release in scatto_channel_end(). */
 	end = smp_load_acquire(&ch->area->end);
 	if (edge != cursor || scatto_reached(ch, SCATTO_SIDE_DATA, edge + 1))
 		mask |= EPOLLIN | EPOLLRDNORM;
