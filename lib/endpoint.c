@@ -90,6 +90,10 @@ int endpoint_map(struct __scatto_endpoint *ep)
 	unsigned int i;
 	int ret;
 
+	/* A newer kernel's channel, by rules that this library cannot know. */
+	if (ep->layout.flags & SCATTO_F_MUST_KNOW &
+	    ~(SCATTO_F_KERNEL | SCATTO_F_FENCE))
+		return -EOPNOTSUPP;
 	if (!layout_fits(&ep->layout))
 		return -EPROTO;
 	for (i = 0; i < SCATTO_NR_REGIONS; i++) {

@@ -248,7 +248,7 @@ static bool data_ready(const struct scatto_consumer *c, uint32_t n)
 	       SCATTO_END_OPEN;
 }
 
-static bool data_spin(const struct scatto_consumer *c, uint32_t n,
+static bool data_spin(struct scatto_consumer *c, uint32_t n,
 		      const struct waiter *w)
 {
 	uint32_t i;
@@ -256,6 +256,7 @@ static bool data_spin(const struct scatto_consumer *c, uint32_t n,
 	for (i = 0; i < w->rounds; i++) {
 		if (data_reached_n(c, n))
 			return true;
+		__scatto_consumer_idle(c);
 		if (w->hint)
 			pause_hint();
 	}

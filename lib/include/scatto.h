@@ -166,6 +166,7 @@ struct scatto_consumer {
 	uint64_t lost_ahead;	/* at tombstones skipped since */
 	uint64_t lost_total;
 	uint64_t tombstones;
+	uint32_t idle;		/* looks in vain since the last event */
 } __attribute__((aligned(SCATTO_LINE)));
 
 /* Library */
@@ -683,6 +684,23 @@ static inline void __scatto_consumer_flush(struct scatto_consumer *c,
 }
 
 /*
+ * The next event costs two lines from the producer's CPU, position and slot.
+ * Asked for together they take the time of one, so who has polled in vain for a
+ * while asks for the slot in advance. Not earlier: with events coming all the
+ * time it would take the line away from a producer that is writing there, and
+ * cost either of them far more than it saves.
+ */
+#define __SCATTO_PATIENCE	32
+
+static inline void __scatto_consumer_idle(struct scatto_consumer *c)
+{
+	if (c->idle < __SCATTO_PATIENCE)
+		c->idle++;
+	else
+		__builtin_prefetch(__scatto_consumer_slot(c, c->next));
+}
+
+/*
  * Look for more events; @n are wanted, fewer will do. On success at least one
  * can be read.
  */
@@ -695,11 +713,14 @@ static inline int __scatto_consumer_fill(struct scatto_consumer *c, uint32_t n)
 
 	tail = __atomic_load_n(c->published, __ATOMIC_ACQUIRE);
 	end = __atomic_load_n(&c->chan->end, __ATOMIC_RELAXED);
-	if (tail == c->next && end == SCATTO_END_OPEN)
+	if (tail == c->next && end == SCATTO_END_OPEN) {
+		__scatto_consumer_idle(c);
 		return -EAGAIN;
+	}
 	if (__scatto_unlikely(tail - c->next - 1 > c->mask || tail > end))
 		return __scatto_consumer_dry(c);
 	c->avail = tail;
+	c->idle = 0;
 	return 0;
 }
 
