@@ -239,7 +239,7 @@ TEST_F(gone, consumer)
 	EXPECT_EQ(SCATTO_STATE_NO_CONSUMER, self->end.area->state);
 	EXPECT_TRUE(end_is_over(&self->end));
 	/* Publishers are sent into the slow path, where they see it. */
-	EXPECT_EQ(0, self->end.area->data_wake);
+	EXPECT_TRUE(wait_for(!self->end.area->data_wake, PATIENCE_MS));
 	EXPECT_EQ(0, dev_wait(self->end.fd, 1, -1));
 	EXPECT_EQ(0, dev_wake(self->end.fd));
 	EXPECT_EQ(0, self->end.area->data_wake);

@@ -446,6 +446,71 @@ TEST_F(wait, nonblock)
 	EXPECT_EQ(0, info_sleeps(self->owner, true));
 }
 
+/*
+ * Who was let go because the other side slept too stays so, also when that one
+ * is gone again before it runs.
+ */
+TEST_F(wait, what_was_given_counts)
+{
+	struct scatto_wait arg = {
+		.size = sizeof(arg), .want = 1000000,
+		.flags = SCATTO_WAIT_DEADLINE,
+	};
+	uint64_t at = 0, value;
+	int i, given = 0;
+
+	/* On one CPU, so that the other thread does not run at once. */
+	ASSERT_EQ(0, pin(0));
+	for (i = 0; i < 200; i++, at += 2) {
+		struct sleeper s;
+
+		ASSERT_LE(0, end_send(&self->p, at));
+		ASSERT_EQ(0, sleep_for_enough(&s, &self->c, at + 2, at + 1,
+					      PATIENCE_MS));
+		ASSERT_FALSE(s.done);
+		arg.deadline = i & 1 ? 0 : now_ns() + 10000;
+		EXPECT_EQ(-ETIMEDOUT, dev_ioctl(self->p.fd, SCATTO_IOC_WAIT, &arg));
+		given += sleeper_done(&s, 1);
+		ASSERT_LE(0, end_send(&self->p, at + 1));
+		ASSERT_EQ(0, sleeper_join(&s));
+		ASSERT_GT(s.arg.deadline, s.woke_ns);
+		ASSERT_LE(0, end_recv(&self->c, &value));
+		ASSERT_LE(0, end_recv(&self->c, &value));
+	}
+	EXPECT_LT(100, given);
+}
+
+/* There is a limit to how many may sleep, and those who do are not disturbed. */
+TEST_F(wait, too_many_sleepers)
+{
+	static struct sleeper s[1100];
+	int i, refused = 0, slept = 0;
+	pthread_attr_t attr;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 1 << 16);
+	for (i = 0; i < (int)ARRAY_LEN(s); i++) {
+		s[i] = (struct sleeper){ .fd = self->c.fd, .arg = {
+			.size = sizeof(s[i].arg), .want = 1,
+		} };
+		ASSERT_EQ(0, pthread_create(&s[i].thread, &attr, sleeper_main,
+					    &s[i]));
+	}
+	EXPECT_TRUE(wait_for(info_sleeps(self->owner, true) >= 1024, PATIENCE_MS));
+	sleep_ms(100);
+	EXPECT_LE(0, end_send(&self->p, 1));
+	for (i = 0; i < (int)ARRAY_LEN(s); i++) {
+		int ret = sleeper_join(&s[i]);
+
+		EXPECT_TRUE(!ret || ret == -EUSERS);
+		refused += ret == -EUSERS;
+		slept += !ret;
+	}
+	EXPECT_LE(1024, slept);
+	EXPECT_LT(0, refused);
+	pthread_attr_destroy(&attr);
+}
+
 /* The word is always the smallest of those that are still there. */
 TEST_F(wait, many_sleepers_of_one_endpoint)
 {
@@ -731,6 +796,7 @@ struct mover {
 	bool one_cpu;
 	unsigned long rounds;
 	volatile uint64_t *answer;	/* where the sleeper's steps show */
+	volatile __u64 *word;
 	uint64_t lead;
 };
 
@@ -751,7 +817,15 @@ static void mover_run(struct mover *m)
 			if (m->one_cpu)
 				sched_yield();
 		}
-		dither(&seed, chance(&seed) & 15 ? 2000 : 60000);
+		/* Half of the time just when the sleeper has armed its word. */
+		if (chance(&seed) & 1) {
+			while (*m->word > i + 1 && !end_is_over(&m->end))
+				if (m->one_cpu)
+					sched_yield();
+			dither(&seed, 300);
+		} else {
+			dither(&seed, 2000);
+		}
 		if (data)
 			end_publish(&m->end, i + 1);
 		else
@@ -795,6 +869,7 @@ TEST_F_TIMEOUT(hammer, no_wakeup_is_lost, 1100)
 		ASSERT_EQ(0, end_open(&m.end, role, self->owner));
 		m.answer = data ? (volatile uint64_t *)&m.end.cons->cursor :
 				  (volatile uint64_t *)&m.end.prod->published;
+		m.word = data ? &m.end.area->data_wake : &m.end.area->space_wake;
 		/* The other side starts two ahead of a releasing consumer. */
 		m.lead = data ? 0 : 2;
 		if (!variant->one_cpu)
@@ -843,7 +918,7 @@ TEST_F_TIMEOUT(hammer, no_wakeup_is_lost, 1100)
 	printf("# %lu rounds in %.1f s, %lu slept, the longest wait %.1f ms\n",
 	       i, (now_ns() - begin) / 1e9, slept, longest / 1e6);
 	/* Without sleepers nothing was tested. */
-	EXPECT_LT(i / 20, slept);
+	EXPECT_LT(i / 200, slept);
 	dev_close(self->owner);
 	if (variant->thread)
 		pthread_join(thread, NULL);

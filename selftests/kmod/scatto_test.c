@@ -102,6 +102,10 @@ static void st_shoot(int cpu, enum st_context context, int depth)
 	}
 	if (!depth && context == ST_TASK)
 		WRITE_ONCE(self->open, false);
+	/* Time for the consumer to get past what was interrupted. */
+	if (context != ST_TASK)
+		for (i = 0; i < (nr & 3) * 200; i++)
+			cpu_relax();
 }
 
 #ifdef CONFIG_X86_LOCAL_APIC
