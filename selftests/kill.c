@@ -353,8 +353,11 @@ TEST_F_TIMEOUT(kill, survivor_learns_of_it, 3000)
 	now_free_kb = read_number("/proc/meminfo", "MemFree:");
 	printf("# free memory: %lld kB after a quarter of them, %lld kB in the end\n",
 	       free_kb, now_free_kb);
-	/* Each channel had 16 kB: one in four kept would show in the long form. */
-	if (free_kb)
+	/*
+	 * Each channel had 16 kB: one in four kept would show among thousands.
+	 * What a few hundred leave is lost in what the kernel frees later.
+	 */
+	if (kills >= 3000)
 		EXPECT_GT(8192 + (long long)kills * 3, free_kb - now_free_kb);
 	free(took);
 }
