@@ -90,7 +90,7 @@ uint64_t mix(uint64_t sum, uint64_t value)
 }
 
 /* Each contender: two rings of one type, non-blocking push and pop. */
-class Scatto {
+class alignas(128) Scatto {
 public:
 	Scatto()
 	{
@@ -131,7 +131,7 @@ private:
 	scatto_consumer *c_[2];
 };
 
-class Boost {
+class alignas(128) Boost {
 public:
 	bool push(unsigned int ring, uint64_t value)
 	{
@@ -172,84 +172,105 @@ private:
 	} line_[2], last_[2];
 };
 
-template <class T> double throughput(const Options &opt)
+/*
+ * Runs @near on this thread and @far on another, each on its CPU, from the same
+ * moment on. Both are handed what they need by value and touch no variable of
+ * this frame while they run: its lines are shared, and one of them going back
+ * and forth costs more than any ring.
+ */
+template <class Near, class Far> double seconds_of(Near near, Far far)
 {
-	auto ring = std::make_unique<T>();
-	std::atomic<int> ready{0};
-	uint64_t got = 0, want = 0;
-	double start, end;
+	alignas(128) std::atomic<int> ready{0};
+	double start;
 
 	/* Threads inherit where their creator may run. */
 	pin(cpus[1]);
-	std::thread consumer([&] {
-		uint64_t sum = 0, value;
+	std::thread other([far, &ready]() mutable {
+		Far run = far;
 
 		ready++;
 		while (ready != 2)
 			;
-		for (uint64_t i = 0; i < opt.events; i++) {
-			while (!ring->pop(0, value))
-				;
-			sum = mix(sum, value);
-		}
-		got = sum;
+		run();
 	});
 	pin(cpus[0]);
-	for (uint64_t i = 0; i < opt.events; i++)
-		want = mix(want, i);
 	ready++;
 	while (ready != 2)
 		;
 	start = seconds();
-	for (uint64_t i = 0; i < opt.events; i++)
-		while (!ring->push(0, i))
-			;
-	consumer.join();
-	end = seconds();
-	if (got != want)
+	near();
+	other.join();
+	return seconds() - start;
+}
+
+struct alignas(128) Result {
+	uint64_t value = 0;
+};
+
+template <class T> double throughput(const Options &opt)
+{
+	auto ring = std::make_unique<T>();
+	auto got = std::make_unique<Result>();
+	uint64_t want = 0, n = opt.events;
+	double time;
+
+	for (uint64_t i = 0; i < n; i++)
+		want = mix(want, i);
+	time = seconds_of([r = ring.get(), n] {
+		T &to = *r;
+
+		for (uint64_t i = 0; i < n; i++)
+			while (!to.push(0, i))
+				;
+	}, [r = ring.get(), g = got.get(), n] {
+		T &from = *r;
+		uint64_t sum = 0, value;
+
+		for (uint64_t i = 0; i < n; i++) {
+			while (!from.pop(0, value))
+				;
+			sum = mix(sum, value);
+		}
+		g->value = sum;
+	});
+	if (got->value != want)
 		die("throughput: not what was sent");
-	return opt.events / (end - start) * 1e-6;
+	return n / time * 1e-6;
 }
 
 template <class T> double round_trip(const Options &opt)
 {
 	auto ring = std::make_unique<T>();
-	std::atomic<int> ready{0};
-	bool wrong = false;
-	double start, end;
-	uint64_t value = 0;
+	auto wrong = std::make_unique<Result>();
+	uint64_t n = opt.rounds;
+	double time;
 
-	pin(cpus[1]);
-	std::thread server([&] {
-		uint64_t request;
+	time = seconds_of([r = ring.get(), n] {
+		T &line = *r;
+		uint64_t value = 0;
 
-		ready++;
-		while (ready != 2)
-			;
-		for (uint64_t i = 1; i <= opt.rounds; i++) {
-			while (!ring->pop(0, request))
+		for (uint64_t i = 1; i <= n; i++) {
+			line.push(0, i);
+			while (!line.pop(1, value))
 				;
-			wrong |= request != i;
-			ring->push(1, request * 3);
+			if (value != i * 3)
+				die("round trip: not the reply");
 		}
+	}, [r = ring.get(), w = wrong.get(), n] {
+		T &line = *r;
+		uint64_t bad = 0, request;
+
+		for (uint64_t i = 1; i <= n; i++) {
+			while (!line.pop(0, request))
+				;
+			bad |= request ^ i;
+			line.push(1, request * 3);
+		}
+		w->value = bad;
 	});
-	pin(cpus[0]);
-	ready++;
-	while (ready != 2)
-		;
-	start = seconds();
-	for (uint64_t i = 1; i <= opt.rounds; i++) {
-		ring->push(0, i);
-		while (!ring->pop(1, value))
-			;
-		if (value != i * 3)
-			die("round trip: not the reply");
-	}
-	end = seconds();
-	server.join();
-	if (wrong)
+	if (wrong->value)
 		die("round trip: not the request");
-	return (end - start) / opt.rounds * 1e9;
+	return time / n * 1e9;
 }
 
 struct Row {
