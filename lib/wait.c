@@ -46,17 +46,6 @@ struct waiter {
 	uint32_t nap;
 };
 
-static void pause_hint(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ __volatile__("isb" ::: "memory");
-#else
-	__scatto_barrier();
-#endif
-}
-
 static void nap(uint64_t ns)
 {
 	struct timespec ts = { .tv_nsec = (long)ns };
@@ -183,7 +172,7 @@ static bool space_spin(const struct scatto_producer *p, uint32_t n,
 		if (p->mask + 1 - (p->next - head) >= n)
 			return true;
 		if (w->hint)
-			pause_hint();
+			__scatto_relax();
 	}
 	return space_ready(p, n);
 }
@@ -258,7 +247,7 @@ static bool data_spin(struct scatto_consumer *c, uint32_t n,
 			return true;
 		__scatto_consumer_idle(c);
 		if (w->hint)
-			pause_hint();
+			__scatto_relax();
 	}
 	return data_ready(c, n);
 }

@@ -683,21 +683,37 @@ static inline void __scatto_consumer_flush(struct scatto_consumer *c,
 		__scatto_consumer_wake(c);
 }
 
+/* Let a moment pass: a fraction of what a line takes from CPU to CPU. */
+static inline void __scatto_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("isb" ::: "memory");
+#else
+	__scatto_barrier();
+#endif
+}
+
 /*
- * The next event costs two lines from the producer's CPU, position and slot.
- * Asked for together they take the time of one, so who has polled in vain for a
- * while asks for the slot in advance. Not earlier: with events coming all the
- * time it would take the line away from a producer that is writing there, and
- * cost either of them far more than it saves.
+ * A consumer that is faster than the producer and looks again at once takes the
+ * line of the position away after each event, and both go on at the pace of
+ * lines. So the first looks in vain let the producer get ahead by a few events.
+ *
+ * Who looks on in vain waits for a single event, which costs two lines from the
+ * producer's CPU, position and slot. Asked for together they take the time of
+ * one.
  */
-#define __SCATTO_PATIENCE	32
+#define __SCATTO_PATIENCE	4
 
 static inline void __scatto_consumer_idle(struct scatto_consumer *c)
 {
-	if (c->idle < __SCATTO_PATIENCE)
+	if (c->idle < __SCATTO_PATIENCE) {
 		c->idle++;
-	else
+		__scatto_relax();
+	} else {
 		__builtin_prefetch(__scatto_consumer_slot(c, c->next));
+	}
 }
 
 /*
