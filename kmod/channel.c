@@ -25,12 +25,14 @@ bool scatto_channel_settle(struct scatto_channel *ch)
 
 	lockdep_assert_held(&ch->lock);
 
+	if (ch->many && !ch->nr_places && !ch->producers)
+		return scatto_repair_settle(ch);
 	if (published - consumed <= ch->layout.capacity)
 		return false;
 	/* The kernel's own position is never in doubt. Both words order
 	 * nothing here: no slot is handed over by them.
 	 */
-	if (!ch->producer && !kernel)
+	if (!ch->many && !ch->nr_places && !kernel)
 		WRITE_ONCE(ch->prod->published, consumed);
 	else if (!ch->consumer)
 		WRITE_ONCE(ch->cons->cursor, published);
@@ -68,12 +70,18 @@ void scatto_channel_end(struct scatto_channel *ch)
 
 	if (ch->area->end != SCATTO_END_OPEN)
 		return;
+	if (ch->many) {
+		end = ch->nr_places || ch->producers ?
+		      scatto_repair_close(ch) : scatto_repair_edge(ch);
+		goto out;
+	}
 	do {
 		consumed = scatto_channel_consumed(ch);
 		end = scatto_channel_published(ch);
 	} while (end - consumed > ch->layout.capacity && --tries);
 	if (!tries && !(ch->layout.flags & SCATTO_F_KERNEL))
 		end = consumed;
+out:
 	/* Pairs with the acquire of whoever finds nothing to read. */
 	smp_store_release(&ch->area->end, min(end, SCATTO_END_OPEN - 1));
 }
@@ -82,11 +90,10 @@ static int scatto_channel_geometry(struct scatto_channel *ch,
 				   const struct scatto_create *arg, u32 flags)
 {
 	struct scatto_layout *l = &ch->layout;
-	u64 at = 0, stamps, slots;
+	u64 at = 0, stamps, slots, intents = 0;
+	bool many = arg->kind == SCATTO_KIND_MPSC && !(flags & SCATTO_F_KERNEL);
 	unsigned int i;
 
-	if (arg->kind == SCATTO_KIND_MPSC && !(flags & SCATTO_F_KERNEL))
-		return -EOPNOTSUPP;
 	if (arg->kind != SCATTO_KIND_SPSC && arg->kind != SCATTO_KIND_MPSC)
 		return -EINVAL;
 	if (arg->slot_size < SCATTO_MIN_SLOT_SIZE ||
@@ -96,8 +103,10 @@ static int scatto_channel_geometry(struct scatto_channel *ch,
 	    arg->capacity > SCATTO_MAX_CAPACITY ||
 	    !is_power_of_2(arg->capacity))
 		return -EINVAL;
-	/* One of each until there is a kind with more. */
-	if (arg->max_producers > 1 || arg->max_consumers > 1)
+	if (arg->max_producers > (many ? SCATTO_MAX_PRODUCERS : 1) ||
+	    arg->max_consumers > 1)
+		return -EINVAL;
+	if (arg->flags & SCATTO_F_SHARED && !many)
 		return -EINVAL;
 
 	l->kind = arg->kind;
@@ -110,6 +119,12 @@ static int scatto_channel_geometry(struct scatto_channel *ch,
 	l->consumer_stride = PAGE_SIZE;
 	l->max_producers = 1;
 	l->max_consumers = 1;
+	if (many) {
+		l->max_producers = arg->max_producers ?: SCATTO_DEFAULT_PRODUCERS;
+		l->intent_stride = sizeof(struct scatto_intent);
+		l->intent_offset = sizeof(struct scatto_producer_area);
+		intents = l->max_producers * sizeof(struct scatto_intent);
+	}
 
 	/* At most 2^50 + 2^33: no overflow. */
 	stamps = l->kind == SCATTO_KIND_MPSC ? l->capacity * sizeof(u64) : 0;
@@ -118,7 +133,8 @@ static int scatto_channel_geometry(struct scatto_channel *ch,
 	l->slot_offset = round_up(stamps, SCATTO_LINE);
 
 	l->region[SCATTO_REGION_CHANNEL].size = PAGE_SIZE;
-	l->region[SCATTO_REGION_PRODUCER].size = PAGE_SIZE;
+	l->region[SCATTO_REGION_PRODUCER].size =
+		PAGE_ALIGN(sizeof(struct scatto_producer_area) + intents);
 	l->region[SCATTO_REGION_CONSUMER].size = l->max_consumers * PAGE_SIZE;
 	l->region[SCATTO_REGION_DATA].size = PAGE_ALIGN(l->slot_offset + slots);
 	for (i = 0; i < SCATTO_NR_REGIONS; i++) {
@@ -140,6 +156,7 @@ static void scatto_channel_place(struct scatto_channel *ch)
 
 	ch->area = ch->mem + l->region[SCATTO_REGION_CHANNEL].offset;
 	ch->prod = ch->mem + l->region[SCATTO_REGION_PRODUCER].offset;
+	ch->intents = (void *)ch->prod + l->intent_offset;
 	ch->cons = ch->mem + l->region[SCATTO_REGION_CONSUMER].offset;
 	ch->stamps = data + l->stamp_offset;
 	ch->slots = data + l->slot_offset;
@@ -159,8 +176,10 @@ static void scatto_channel_place(struct scatto_channel *ch)
 
 static void scatto_channel_free(struct scatto_channel *ch)
 {
+	scatto_many_free(ch);
 	if (ch->user)
 		scatto_quota_uncharge(ch->user, ch->bytes);
+	kvfree(ch->producer);
 	vfree(ch->mem);
 	put_user_ns(ch->user_ns);
 	kfree(ch);
@@ -226,9 +245,16 @@ struct scatto_channel *scatto_channel_new(const struct scatto_create *arg,
 	/* Give up rather than have the OOM killer make room. */
 	ch->mem = __vmalloc(ch->bytes, GFP_KERNEL_ACCOUNT | __GFP_ZERO |
 			    __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+	ch->producer = kvcalloc(ch->layout.max_producers,
+				sizeof(*ch->producer), GFP_KERNEL_ACCOUNT);
 	ret = -ENOMEM;
-	if (!ch->mem)
+	if (!ch->mem || !ch->producer)
 		goto free;
+	if (ch->layout.intent_offset) {
+		ret = scatto_many_init(ch);
+		if (ret)
+			goto free;
+	}
 
 	kref_init(&ch->ref);
 	mutex_init(&ch->lock);

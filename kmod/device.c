@@ -16,8 +16,9 @@
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 
-#define SCATTO_FEATURES	(SCATTO_FEATURE_SPSC | SCATTO_FEATURE_REPAIR | \
-			 SCATTO_FEATURE_RIGHTS)
+#define SCATTO_FEATURES	(SCATTO_FEATURE_SPSC | SCATTO_FEATURE_MPSC | \
+			 SCATTO_FEATURE_REPAIR | SCATTO_FEATURE_RIGHTS | \
+			 SCATTO_FEATURE_CLAIM)
 
 /*
  * Copies a structure that starts with its size: what the caller does not know
@@ -206,9 +207,34 @@ static long scatto_ioctl_wait(struct file *file, void __user *uarg)
 	return scatto_wait(ep, &arg, file->f_flags & O_NONBLOCK);
 }
 
-static long scatto_ioctl_claim(struct scatto_endpoint *ep)
+static noinline long scatto_ioctl_claim(struct file *file, void __user *uarg)
 {
-	return ep->role == SCATTO_ROLE_PRODUCER ? -EOPNOTSUPP : -EPERM;
+	struct scatto_endpoint *ep = file->private_data;
+	struct scatto_claim arg;
+	size_t out;
+	long ret = scatto_copy_in(&arg, sizeof(arg), SCATTO_CLAIM_SIZE_VER0,
+				  uarg, &out);
+
+	if (ret)
+		return ret;
+	if (arg.flags & ~SCATTO_CLAIM_DEADLINE || arg.position || arg.granted ||
+	    arg.reserved0 || (!(arg.flags & SCATTO_CLAIM_DEADLINE) && arg.deadline))
+		return -EINVAL;
+	if (ep->role != SCATTO_ROLE_PRODUCER)
+		return -EPERM;
+	if (!ep->ch->many)
+		return -EOPNOTSUPP;
+	if (!arg.count || arg.count > ep->ch->layout.capacity ||
+	    arg.least > arg.count)
+		return -EINVAL;
+
+	ret = scatto_claim(ep, &arg, file->f_flags & O_NONBLOCK);
+	if (ret)
+		return ret;
+	if (copy_to_user(uarg, &arg, out))
+		ret = -EFAULT;
+	scatto_claim_done(ep, !ret);
+	return ret;
 }
 
 /* On endpoints; everything else is below. */
@@ -228,7 +254,7 @@ static long scatto_ioctl_bound(struct file *file, unsigned int cmd,
 	case SCATTO_IOC_CLOSE:
 		return arg ? -EINVAL : scatto_endpoint_close(ep);
 	case SCATTO_IOC_CLAIM:
-		return scatto_ioctl_claim(ep);
+		return scatto_ioctl_claim(file, uarg);
 	default:
 		return -ENOTTY;
 	}

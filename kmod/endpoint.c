@@ -6,8 +6,8 @@
  * VMA through which the endpoint could write (or of its last VMA at all), the
  * release of the file. Mappings are VM_DONTCOPY and belong to one process, so
  * its death unmaps them however it dies and whoever else holds the file. The
- * place (there is one producer, one consumer) is free for a successor only
- * when the endpoint can no longer write.
+ * place (there is one consumer, one or several producers) is free for a successor
+ * only when the endpoint can no longer write; what it had claimed is repaired then.
  */
 #include <linux/capability.h>
 #include <linux/file.h>
@@ -19,11 +19,12 @@
 #include "internal.h"
 #include "trace.h"
 
-static struct scatto_endpoint **scatto_place(struct scatto_channel *ch, u32 role)
+static struct scatto_endpoint **scatto_place(struct scatto_channel *ch,
+					     const struct scatto_endpoint *ep)
 {
-	switch (role) {
+	switch (ep->role) {
 	case SCATTO_ROLE_PRODUCER:
-		return &ch->producer;
+		return &ch->producer[ep->index];
 	case SCATTO_ROLE_CONSUMER:
 		return &ch->consumer;
 	default:
@@ -80,6 +81,22 @@ static void scatto_role_begin(struct scatto_channel *ch,
 }
 
 /*
+ * One producer less. The absence of the last one ends the stream unless the
+ * channel pauses; where there can be several, only when the last has left its
+ * place as well, see scatto_places_changed().
+ */
+static void scatto_producer_end(struct scatto_channel *ch)
+{
+	lockdep_assert_held(&ch->lock);
+
+	if (--ch->producers || ch->layout.flags & SCATTO_F_PAUSE)
+		return;
+	if (!ch->many)
+		scatto_channel_end(ch);
+	scatto_channel_state(ch, SCATTO_STATE_NO_PRODUCER);
+}
+
+/*
  * The other side learns of it at once. The absence of a side's last peer ends
  * the stream unless the channel pauses; a stream of the kernel's outlives its
  * consumers.
@@ -87,7 +104,7 @@ static void scatto_role_begin(struct scatto_channel *ch,
 static void scatto_role_end(struct scatto_channel *ch,
 			    struct scatto_endpoint *ep)
 {
-	bool last, gone = false;
+	bool gone;
 
 	lockdep_assert_held(&ch->lock);
 
@@ -97,11 +114,7 @@ static void scatto_role_end(struct scatto_channel *ch,
 
 	switch (ep->role) {
 	case SCATTO_ROLE_PRODUCER:
-		last = !--ch->producers && !(ch->layout.flags & SCATTO_F_PAUSE);
-		if (last) {
-			scatto_channel_end(ch);
-			scatto_channel_state(ch, SCATTO_STATE_NO_PRODUCER);
-		}
+		scatto_producer_end(ch);
 		break;
 	case SCATTO_ROLE_CONSUMER:
 		scatto_producer_listen(ch, false);
@@ -142,32 +155,76 @@ static void scatto_close_all(struct scatto_channel *ch)
 	scatto_side_wake_all(ch, SCATTO_SIDE_SPACE);
 }
 
+/* Takes or leaves a place; the caller has the consumer's mover right. */
+static void scatto_place_set(struct scatto_channel *ch,
+			     const struct scatto_endpoint *ep,
+			     struct scatto_endpoint *holder)
+{
+	lockdep_assert_held(&ch->lock);
+
+	*scatto_place(ch, ep) = holder;
+	if (ep->role == SCATTO_ROLE_PRODUCER)
+		ch->nr_places += holder ? 1 : -1;
+}
+
+/* What is set right here may be what somebody waits for. */
+static void scatto_places_changed(struct scatto_channel *ch)
+{
+	bool changed = scatto_channel_settle(ch);
+
+	lockdep_assert_held(&ch->lock);
+
+	if (ch->many && !ch->nr_places && !ch->producers &&
+	    ch->area->end == SCATTO_END_OPEN &&
+	    ch->area->state & SCATTO_STATE_NO_PRODUCER) {
+		scatto_channel_end(ch);
+		changed = true;
+	}
+	if (changed) {
+		scatto_side_wake_all(ch, SCATTO_SIDE_DATA);
+		scatto_side_wake_all(ch, SCATTO_SIDE_SPACE);
+	}
+}
+
 /* The endpoint can no longer write: a successor may come. */
 static void scatto_place_leave(struct scatto_channel *ch,
 			       struct scatto_endpoint *ep)
 {
-	struct scatto_endpoint **place = scatto_place(ch, ep->role);
+	struct scatto_endpoint **place = scatto_place(ch, ep);
 
 	lockdep_assert_held(&ch->lock);
 
 	if (ep->active || ep->writable || !place || *place != ep)
 		return;
-	*place = NULL;
-	scatto_side_set_mover(&ch->side[ep->role == SCATTO_ROLE_CONSUMER ?
-					SCATTO_SIDE_SPACE : SCATTO_SIDE_DATA],
-			      NULL);
-	/* What was set right may be what somebody waits for. */
-	if (scatto_channel_settle(ch)) {
-		scatto_side_wake_all(ch, SCATTO_SIDE_DATA);
-		scatto_side_wake_all(ch, SCATTO_SIDE_SPACE);
-	}
+	if (ep->role == SCATTO_ROLE_CONSUMER)
+		scatto_side_set_mover(&ch->side[SCATTO_SIDE_SPACE], NULL);
+	else if (!ch->many)
+		scatto_side_set_mover(&ch->side[SCATTO_SIDE_DATA], NULL);
+	scatto_place_set(ch, ep, NULL);
+	if (ep->role == SCATTO_ROLE_PRODUCER && ch->many)
+		scatto_repair_leave(ch, ep);
+
+	scatto_places_changed(ch);
+}
+
+/* A place that nobody has, if there is one. */
+static int scatto_place_find(const struct scatto_channel *ch,
+			     struct scatto_endpoint *ep)
+{
+	u32 i;
+
+	for (i = 0; i < ch->layout.max_producers; i++)
+		if (!ch->producer[i]) {
+			ep->index = i;
+			return 0;
+		}
+	return -EBUSY;
 }
 
 /* Is the role to be had? Takes the place, so that the answer stays true. */
 static int scatto_place_take(struct scatto_channel *ch,
 			     struct scatto_endpoint *ep)
 {
-	struct scatto_endpoint **place = scatto_place(ch, ep->role);
 	u32 state = ch->area->state;
 
 	lockdep_assert_held(&ch->lock);
@@ -186,20 +243,25 @@ static int scatto_place_take(struct scatto_channel *ch,
 		break;
 	case SCATTO_ROLE_OWNER:
 		/* The kernel's stream is the kernel's to end. */
-		if (ch->layout.flags & SCATTO_F_KERNEL)
+		if (!ch->user)
 			return -EPERM;
-		break;
-	}
-	if (!place)
 		return 0;
-	if (*place)
-		return -EBUSY;
-	*place = ep;
+	default:
+		return 0;
+	}
 
 	if (ep->role == SCATTO_ROLE_PRODUCER) {
+		if (scatto_place_find(ch, ep))
+			return -EBUSY;
+		scatto_place_set(ch, ep, ep);
+		if (ch->many)
+			scatto_intent_clear(ch, ep->index);
 		ep->start = scatto_channel_published(ch);
 		return 0;
 	}
+	if (ch->consumer)
+		return -EBUSY;
+	scatto_place_set(ch, ep, ep);
 	/* A stream that was not kept for anybody starts with what comes. */
 	if (ch->layout.flags & SCATTO_F_KERNEL &&
 	    !(ch->layout.flags & SCATTO_F_PAUSE) &&
@@ -268,6 +330,45 @@ static struct scatto_channel *scatto_channel_by_name(const char *name, u32 role)
 		return ERR_PTR(ret);
 	}
 	return ch;
+}
+
+/* The kernel as one more producer; @fd is an owner's. */
+struct scatto_channel *scatto_kernel_join(int fd)
+{
+	struct scatto_channel *ch = scatto_channel_by_fd(fd, SCATTO_ROLE_PRODUCER);
+	int ret = 0;
+
+	if (IS_ERR(ch))
+		return ch;
+	mutex_lock(&ch->lock);
+	if (!(ch->layout.flags & SCATTO_F_SHARED))
+		ret = -EOPNOTSUPP;
+	else if (ch->area->state &
+		 (SCATTO_STATE_SEND_EPIPE | SCATTO_STATE_NO_PRODUCER))
+		ret = -EPIPE;
+	if (!ret) {
+		ch->producers++;
+		scatto_show_peers(ch);
+		trace_scatto_attach(ch->id, SCATTO_ROLE_PRODUCER,
+				    scatto_channel_published(ch));
+	}
+	mutex_unlock(&ch->lock);
+	if (!ret)
+		return ch;
+	scatto_channel_put(ch);
+	return ERR_PTR(ret);
+}
+
+void scatto_kernel_leave(struct scatto_channel *ch)
+{
+	mutex_lock(&ch->lock);
+	scatto_producer_end(ch);
+	scatto_show_peers(ch);
+	trace_scatto_detach(ch->id, SCATTO_ROLE_PRODUCER,
+			    scatto_channel_published(ch));
+	scatto_places_changed(ch);
+	mutex_unlock(&ch->lock);
+	scatto_channel_put(ch);
 }
 
 /* Under ep->lock. From here on the endpoint works. */
@@ -445,6 +546,8 @@ void scatto_endpoint_mapped(struct scatto_endpoint *ep, struct mm_struct *mm,
 		if (ep->role == SCATTO_ROLE_CONSUMER) {
 			WRITE_ONCE(ch->consumer_tgid, task_tgid_nr(current));
 			scatto_side_set_mover(&ch->side[SCATTO_SIDE_SPACE], mm);
+		} else if (ep->role == SCATTO_ROLE_PRODUCER && ch->many) {
+			scatto_mover_add(ch, ep);
 		} else if (ep->role == SCATTO_ROLE_PRODUCER) {
 			scatto_side_set_mover(&ch->side[SCATTO_SIDE_DATA], mm);
 		}
@@ -456,12 +559,14 @@ void scatto_endpoint_mapped(struct scatto_endpoint *ep, struct mm_struct *mm,
 void scatto_endpoint_unmapped(struct scatto_endpoint *ep, bool writable)
 {
 	struct scatto_channel *ch = scatto_endpoint_channel(ep);
-	bool peer = scatto_place(ch, ep->role);
+	bool peer = scatto_place(ch, ep);
 
 	lockdep_assert_held(&ch->lock);
 
 	ep->writable -= writable;
 	if (!--ep->maps) {
+		if (ep->role == SCATTO_ROLE_PRODUCER && ch->many)
+			scatto_mover_del(ch, ep);
 		mmdrop(ep->mm);
 		ep->mm = NULL;
 	}
@@ -518,5 +623,15 @@ void scatto_endpoint_info(struct scatto_endpoint *ep, struct scatto_info *info)
 	info->data_wakes = READ_ONCE(data->wakes);
 	info->space_sleeps = atomic64_read(&space->sleeps);
 	info->space_wakes = READ_ONCE(space->wakes);
+	info->skipped = READ_ONCE(ch->cons->skipped);
+	if (ch->many) {
+		mutex_lock(&ch->lock);
+		info->repairs = ch->many->repairs;
+		info->repair_from = ch->many->repair_lo;
+		info->repair_to = ch->many->repair_hi;
+		mutex_unlock(&ch->lock);
+		info->claims = READ_ONCE(ch->many->claims);
+		info->claimers = READ_ONCE(ch->many->nr_claimers);
+	}
 	scatto_endpoint_layout(ep, &info->layout);
 }

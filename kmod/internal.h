@@ -10,12 +10,14 @@
  *				user copy, because vm_ops takes it
  *	registry lock		names and ids (registry.c)
  *	quota lock		limits per user (quota.c)
+ *	many->barrier_lock	the mask of CPUs to interrupt (wait.c)
  *	side->lock		one direction of waiting; irq-safe
  *	side->pollers.lock	inside it, by wake_up()
  */
 #ifndef _SCATTO_INTERNAL_H
 #define _SCATTO_INTERNAL_H
 
+#include <linux/cpumask.h>
 #include <linux/cred.h>
 #include <linux/fs.h>
 #include <linux/irq_work.h>
@@ -24,6 +26,7 @@
 #include <linux/mutex.h>
 #include <linux/poll.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 
 #include <linux/scatto.h>
 
@@ -34,6 +37,8 @@ struct scatto_user;
  * here: bounds what one look costs, possibly with interrupts off.
  */
 #define SCATTO_MAX_SCAN		SCATTO_WAIT_MOST
+
+#define SCATTO_DEFAULT_PRODUCERS	64
 
 /* Each wake-up looks at all of one side's sleepers, interrupts off. */
 #define SCATTO_MAX_SLEEPERS	1024
@@ -50,6 +55,7 @@ struct scatto_side {
 	struct list_head sleepers;	/* WAIT callers, first come first */
 	u64 *word;			/* the mapped wake word; we alone write it */
 	u64 poll_at;			/* position at which pollers want a look */
+	u64 claim_at;			/* the same for the first claimer (claim.c) */
 	struct mm_struct *mover;	/* who moves the position waited for */
 	u64 wakes;
 	atomic64_t sleeps;
@@ -60,6 +66,44 @@ enum {
 	SCATTO_SIDE_DATA,	/* consumers wait for producers */
 	SCATTO_SIDE_SPACE,	/* producers wait for consumers */
 	SCATTO_NR_SIDES,
+};
+
+/* A range of positions that somebody alive may have claimed, in repair.c. */
+struct scatto_cover {
+	u32 from;
+	u32 to;
+};
+
+/* What a kernel producer is about to claim, one for each context it can be in. */
+struct scatto_kernel_intents {
+	u64 at[4];
+};
+
+/*
+ * What a channel with producers in user space has if it may have several of
+ * them; NULL for all others. Lives and dies with the channel.
+ */
+struct scatto_many {
+	struct scatto_channel *ch;
+
+	/* Under ch->lock: see repair.c. */
+	u64 repair_lo;			/* hull of what is undecided; empty if equal */
+	u64 repair_hi;
+	u64 repairs;
+	unsigned int backoff;		/* of the work, in ms */
+	struct delayed_work work;
+	struct scatto_cover *cover;	/* for one pass */
+
+	/* Under the space side's lock: see claim.c. */
+	struct list_head claimers;	/* first come first */
+	unsigned int nr_claimers;
+	u64 claims;
+
+	struct list_head movers;	/* the data side's, under its lock */
+	struct mutex barrier_lock;	/* for the mask */
+	cpumask_var_t barrier_mask;
+
+	struct scatto_kernel_intents __percpu *intents;	/* SCATTO_F_SHARED */
 };
 
 /*
@@ -79,6 +123,7 @@ struct scatto_channel {
 	size_t bytes;
 	struct scatto_channel_area *area;
 	struct scatto_producer_area *prod;
+	void *intents;			/* of user producers, in region "producer" */
 	struct scatto_consumer_area *cons;
 	u64 *stamps;			/* MPSC */
 	u8 *slots;
@@ -95,9 +140,10 @@ struct scatto_channel {
 	 * Under lock: who has which place. An endpoint keeps its place until
 	 * it can no longer write, which may be later than the end of its role.
 	 */
-	struct scatto_endpoint *producer;
+	struct scatto_endpoint **producer;	/* layout.max_producers */
+	unsigned int nr_places;		/* taken of those */
 	struct scatto_endpoint *consumer;
-	unsigned int producers;		/* active ones */
+	unsigned int producers;		/* active ones, the kernel among them */
 	unsigned int consumers;
 	unsigned int observers;
 	bool registered;		/* registry lock, these two */
@@ -105,11 +151,13 @@ struct scatto_channel {
 
 	struct scatto_side side[SCATTO_NR_SIDES];
 	u64 seen;			/* data side's lock: stamps below were seen */
+	struct scatto_many *many;
 
 	/*
 	 * The kernel as producer. claim: the next slot, by cmpxchg from any
-	 * context. lost: events dropped since the last claim. listening: is
-	 * there anybody to store for? consumer_tgid: see scatto_is_consumer().
+	 * context (on SCATTO_F_SHARED channels that is in the mapped region).
+	 * lost: events dropped since the last claim. listening: is there
+	 * anybody to store for? consumer_tgid: see scatto_is_consumer().
 	 */
 	atomic64_t claim ____cacheline_aligned;
 	atomic_t lost;
@@ -135,6 +183,16 @@ struct scatto_endpoint {
 	unsigned int maps;		/* VMAs */
 	unsigned int writable;		/* those it could write through */
 	bool active;			/* read without the lock in wait.c */
+	struct list_head mover;		/* under the data side's lock */
+
+	/*
+	 * Under the space side's lock. What SCATTO_IOC_CLAIM has claimed for
+	 * it last, empty if equal; @claiming: a thread is in that call, and
+	 * nobody else starts one.
+	 */
+	u64 grant_lo;
+	u64 grant_hi;
+	bool claiming;
 };
 
 extern const struct file_operations scatto_fops;
@@ -160,6 +218,12 @@ void scatto_channel_state(struct scatto_channel *ch, u32 state);
 void scatto_channel_end(struct scatto_channel *ch);
 bool scatto_channel_settle(struct scatto_channel *ch);
 
+/* Adds to a mapped total; nobody else writes those. */
+static inline void scatto_count(__u64 *total, u64 n)
+{
+	atomic64_add(n, (atomic64_t *)total);
+}
+
 /*
  * What the two sides say they have done. Both words are mapped writable by
  * somebody: a forged one garbles this channel for those who share it, nothing
@@ -167,10 +231,12 @@ bool scatto_channel_settle(struct scatto_channel *ch);
  */
 static inline u64 scatto_channel_published(const struct scatto_channel *ch)
 {
-	if (ch->layout.kind == SCATTO_KIND_MPSC)
-		return atomic64_read(&ch->claim);
-	/* Pairs with the producer's release after it filled the slots. */
-	return smp_load_acquire(&ch->prod->published);
+	if (ch->layout.kind == SCATTO_KIND_SPSC)
+		/* Pairs with the producer's release after it filled the slots. */
+		return smp_load_acquire(&ch->prod->published);
+	/* Pairs with the claimer's compare-and-exchange. */
+	return ch->many ? smp_load_acquire(&ch->prod->claimed) :
+			  atomic64_read(&ch->claim);
 }
 
 static inline u64 scatto_channel_consumed(const struct scatto_channel *ch)
@@ -198,6 +264,8 @@ void scatto_endpoint_release(struct scatto_endpoint *ep);
 void scatto_endpoint_mapped(struct scatto_endpoint *ep, struct mm_struct *mm,
 			    bool writable);
 void scatto_endpoint_unmapped(struct scatto_endpoint *ep, bool writable);
+struct scatto_channel *scatto_kernel_join(int fd);
+void scatto_kernel_leave(struct scatto_channel *ch);
 void scatto_endpoint_layout(const struct scatto_endpoint *ep,
 			    struct scatto_layout *layout);
 
@@ -215,6 +283,13 @@ int scatto_mmap(struct file *file, struct vm_area_struct *vma);
 /* wait.c */
 void scatto_side_init(struct scatto_side *side, u64 *word);
 void scatto_side_set_mover(struct scatto_side *side, struct mm_struct *mm);
+void scatto_mover_add(struct scatto_channel *ch, struct scatto_endpoint *ep);
+void scatto_mover_del(struct scatto_channel *ch, struct scatto_endpoint *ep);
+void scatto_side_arm(struct scatto_side *side);
+void scatto_side_armed(struct scatto_channel *ch, unsigned int which)
+	__releases(&ch->side[which].lock);
+bool scatto_schedule(ktime_t *deadline);
+ktime_t scatto_deadline(u64 ns);
 int scatto_side_wake(struct scatto_channel *ch, unsigned int which);
 void scatto_side_gone(struct scatto_channel *ch, unsigned int which);
 void scatto_side_wake_all(struct scatto_channel *ch, unsigned int which);
@@ -222,6 +297,23 @@ long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
 		 bool nonblock);
 long scatto_wake(struct scatto_endpoint *ep);
 __poll_t scatto_poll(struct file *file, poll_table *wait);
+
+/* claim.c */
+long scatto_claim(struct scatto_endpoint *ep, struct scatto_claim *arg,
+		  bool nonblock);
+void scatto_claim_done(struct scatto_endpoint *ep, bool delivered);
+unsigned int scatto_claim_serve(struct scatto_channel *ch);
+
+/* repair.c */
+int scatto_many_init(struct scatto_channel *ch);
+void scatto_many_free(struct scatto_channel *ch);
+void scatto_many_retry(struct scatto_many *m, unsigned long delay);
+void scatto_intent_clear(struct scatto_channel *ch, u32 index);
+void scatto_repair_leave(struct scatto_channel *ch, struct scatto_endpoint *ep);
+void scatto_repair_grant(struct scatto_channel *ch, struct scatto_endpoint *ep);
+u64 scatto_repair_edge(struct scatto_channel *ch);
+u64 scatto_repair_close(struct scatto_channel *ch);
+bool scatto_repair_settle(struct scatto_channel *ch);
 
 /* producer.c */
 void scatto_producer_listen(struct scatto_channel *ch, bool on);

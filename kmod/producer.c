@@ -7,14 +7,23 @@
  * its stamp. They never wait: a claim whose cmpxchg fails has lost to one that
  * succeeded, so somebody makes progress at every step, and an interrupt that
  * comes between claim and publish just claims the next slot.
+ *
+ * On a user's channel (SCATTO_F_SHARED) the claim cursor is one that others can
+ * forge, and their dead are repaired: there the kernel only copies in, tries a
+ * bounded number of times, and writes down an intent as they do.
  */
 #include <linux/err.h>
 #include <linux/export.h>
+#include <linux/percpu.h>
+#include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/string.h>
 
 #include "internal.h"
 #include "trace.h"
+
+/* A hostile producer may move the claim cursor for ever. */
+#define SCATTO_SHARED_TRIES	64
 
 /*
  * Are all slots in [from, to) published? Looks from the far end: it is filled
@@ -87,15 +96,9 @@ static void scatto_stamp_slot(struct scatto_channel *ch,
 		irq_work_queue(&ch->wake_work);
 }
 
-/* The totals are mapped, but nobody else writes them. */
-static void scatto_count(__u64 *total)
-{
-	atomic64_inc((atomic64_t *)total);
-}
-
 bool scatto_has_consumer(const struct scatto_channel *ch)
 {
-	return READ_ONCE(ch->listening);
+	return ch->many ? READ_ONCE(ch->consumers) : READ_ONCE(ch->listening);
 }
 EXPORT_SYMBOL_GPL(scatto_has_consumer);
 
@@ -108,10 +111,23 @@ bool scatto_is_consumer(const struct scatto_channel *ch,
 }
 EXPORT_SYMBOL_GPL(scatto_is_consumer);
 
+static void scatto_drop(struct scatto_channel *ch)
+{
+	scatto_count(&ch->area->dropped, 1);
+	atomic_add_unless(&ch->lost, 1, -1);
+}
+
+static u32 scatto_take_lost(struct scatto_channel *ch)
+{
+	return unlikely(atomic_read(&ch->lost)) ? atomic_xchg(&ch->lost, 0) : 0;
+}
+
 int scatto_reserve(struct scatto_channel *ch, struct scatto_reservation *rsv)
 {
 	s64 seq;
 
+	if (unlikely(ch->many))
+		return -EOPNOTSUPP;
 	/* Pairs with the release in scatto_producer_listen(). */
 	if (!smp_load_acquire(&ch->listening))
 		return -ENOTCONN;
@@ -131,8 +147,7 @@ int scatto_reserve(struct scatto_channel *ch, struct scatto_reservation *rsv)
 			s64 now = atomic64_read(&ch->claim);
 
 			if (now == seq) {
-				scatto_count(&ch->area->dropped);
-				atomic_add_unless(&ch->lost, 1, -1);
+				scatto_drop(ch);
 				preempt_enable_notrace();
 				return -ENOSPC;
 			}
@@ -142,9 +157,7 @@ int scatto_reserve(struct scatto_channel *ch, struct scatto_reservation *rsv)
 
 	rsv->seq = seq;
 	rsv->data = ch->slots + (seq & ch->mask) * ch->layout.slot_stride;
-	rsv->lost = 0;
-	if (unlikely(atomic_read(&ch->lost)))
-		rsv->lost = atomic_xchg(&ch->lost, 0);
+	rsv->lost = scatto_take_lost(ch);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(scatto_reserve);
@@ -158,11 +171,82 @@ EXPORT_SYMBOL_GPL(scatto_commit);
 
 void scatto_discard(struct scatto_channel *ch, struct scatto_reservation *rsv)
 {
-	scatto_count(&ch->area->tombstones);
+	scatto_count(&ch->area->tombstones, 1);
 	scatto_stamp_slot(ch, rsv, SCATTO_STAMP_TOMBSTONE);
 	preempt_enable_notrace();
 }
 EXPORT_SYMBOL_GPL(scatto_discard);
+
+static void scatto_fill(const struct scatto_channel *ch,
+			struct scatto_reservation *rsv, const void *data, size_t len)
+{
+	rsv->data = ch->slots + (rsv->seq & ch->mask) * ch->layout.slot_stride;
+	memcpy(rsv->data, data, len);
+	memset(rsv->data + len, 0, ch->layout.slot_size - len);
+}
+
+/* Each of them may interrupt those before it, and none itself. */
+static unsigned int scatto_context(void)
+{
+	if (in_nmi())
+		return 3;
+	if (in_hardirq())
+		return 2;
+	return in_serving_softirq() ? 1 : 0;
+}
+
+/* C2 to C7, by the names of Documentation/many-producers.rst. */
+static bool scatto_claim_shared(struct scatto_channel *ch, u64 *intent, u64 *seq)
+{
+	u64 claimed = scatto_channel_published(ch);
+	unsigned int tries;
+
+	for (tries = 0; tries < SCATTO_SHARED_TRIES; tries++) {
+		if (claimed - scatto_channel_consumed(ch) >= ch->layout.capacity) {
+			u64 now = scatto_channel_published(ch);
+
+			if (now == claimed)
+				break;
+			claimed = now;
+			continue;
+		}
+		/* Pair with the acquire in scatto_cover_read(). */
+		smp_store_release(intent, claimed);
+		if (try_cmpxchg(&ch->prod->claimed, &claimed, claimed + 1)) {
+			*seq = claimed;
+			return true;
+		}
+	}
+	/* C7: a try that was lost may have left it. */
+	smp_store_release(intent, SCATTO_INTENT_NONE);
+	return false;
+}
+
+static int scatto_send_shared(struct scatto_channel *ch, const void *data, size_t len)
+{
+	struct scatto_reservation rsv;
+	u64 *intent;
+
+	/* Pairs with the release in scatto_channel_state(). */
+	if (smp_load_acquire(&ch->area->state) & SCATTO_STATE_SEND_EPIPE)
+		return -ENOTCONN;
+
+	preempt_disable_notrace();
+	intent = &this_cpu_ptr(ch->many->intents)->at[scatto_context()];
+	if (*intent != SCATTO_INTENT_NONE ||
+	    !scatto_claim_shared(ch, intent, &rsv.seq)) {
+		scatto_drop(ch);
+		preempt_enable_notrace();
+		return -ENOSPC;
+	}
+	rsv.lost = scatto_take_lost(ch);
+	scatto_fill(ch, &rsv, data, len);
+	scatto_stamp_slot(ch, &rsv, 0);
+	/* Pairs with the acquire in scatto_cover_read(): the stamp comes first. */
+	smp_store_release(intent, SCATTO_INTENT_NONE);
+	preempt_enable_notrace();
+	return 0;
+}
 
 int scatto_send(struct scatto_channel *ch, const void *data, size_t len)
 {
@@ -171,15 +255,29 @@ int scatto_send(struct scatto_channel *ch, const void *data, size_t len)
 
 	if (len > ch->layout.slot_size)
 		return -EMSGSIZE;
+	if (ch->many)
+		return scatto_send_shared(ch, data, len);
 	ret = scatto_reserve(ch, &rsv);
 	if (ret)
 		return ret;
-	memcpy(rsv.data, data, len);
-	memset(rsv.data + len, 0, ch->layout.slot_size - len);
+	scatto_fill(ch, &rsv, data, len);
 	scatto_commit(ch, &rsv);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(scatto_send);
+
+struct scatto_channel *scatto_channel_join(int fd)
+{
+	return scatto_kernel_join(fd);
+}
+EXPORT_SYMBOL_GPL(scatto_channel_join);
+
+void scatto_channel_leave(struct scatto_channel *ch)
+{
+	if (ch)
+		scatto_kernel_leave(ch);
+}
+EXPORT_SYMBOL_GPL(scatto_channel_leave);
 
 struct scatto_channel *
 scatto_channel_create(const struct scatto_channel_attr *attr)

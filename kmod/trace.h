@@ -81,6 +81,66 @@ TRACE_EVENT(scatto_wake,
 		  __entry->id, __entry->side, __entry->woken)
 );
 
+/* A producer is gone; [lo, hi) may hold what it had claimed. */
+TRACE_EVENT(scatto_orphan,
+	TP_PROTO(u64 id, u32 index, u64 lo, u64 hi),
+	TP_ARGS(id, index, lo, hi),
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u64, lo)
+		__field(u64, hi)
+		__field(u32, index)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->lo = lo;
+		__entry->hi = hi;
+		__entry->index = index;
+	),
+	TP_printk("id=%llu index=%u lo=%llu hi=%llu",
+		  __entry->id, __entry->index, __entry->lo, __entry->hi)
+);
+
+/* A pass is over; what is left undecided lies in [lo, hi), empty when all is done. */
+TRACE_EVENT(scatto_repair,
+	TP_PROTO(u64 id, u64 tombstones, u64 lo, u64 hi),
+	TP_ARGS(id, tombstones, lo, hi),
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u64, tombstones)
+		__field(u64, lo)
+		__field(u64, hi)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->tombstones = tombstones;
+		__entry->lo = lo;
+		__entry->hi = hi;
+	),
+	TP_printk("id=%llu tombstones=%llu lo=%llu hi=%llu",
+		  __entry->id, __entry->tombstones, __entry->lo, __entry->hi)
+);
+
+/* Claimed in the kernel for a producer. */
+TRACE_EVENT(scatto_claim,
+	TP_PROTO(u64 id, u32 index, u64 position, u32 count),
+	TP_ARGS(id, index, position, count),
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u64, position)
+		__field(u32, index)
+		__field(u32, count)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->position = position;
+		__entry->index = index;
+		__entry->count = count;
+	),
+	TP_printk("id=%llu index=%u position=%llu count=%u",
+		  __entry->id, __entry->index, __entry->position, __entry->count)
+);
+
 #endif /* _SCATTO_TRACE_H */
 
 #undef TRACE_INCLUDE_PATH

@@ -53,18 +53,19 @@ struct scatto_waiter {
  */
 static u64 scatto_data_edge(struct scatto_channel *ch)
 {
-	u64 cursor = scatto_channel_consumed(ch);
-	u64 claimed = scatto_channel_published(ch);
+	u64 cursor;
 	unsigned int n;
 
 	lockdep_assert_held(&ch->side[SCATTO_SIDE_DATA].lock);
 
 	if (ch->layout.kind != SCATTO_KIND_MPSC)
-		return claimed;
+		return scatto_channel_published(ch);
 	/* A cursor that makes no sense is its owner's problem. */
-	if (claimed - ch->seen > claimed - cursor)
+	cursor = scatto_channel_consumed(ch);
+	if (ch->seen - cursor > ch->layout.capacity)
 		ch->seen = cursor;
-	for (n = 0; n < SCATTO_MAX_SCAN && ch->seen != claimed; n++) {
+	for (n = 0; n < SCATTO_MAX_SCAN &&
+	     ch->seen - cursor < ch->layout.capacity; n++) {
 		if (!scatto_producer_published(ch, ch->seen, ch->seen + 1))
 			break;
 		ch->seen++;
@@ -126,9 +127,9 @@ static __always_inline bool scatto_waiter_ready(const struct scatto_waiter *w)
 }
 
 /* Sets the wake word to the smallest position that somebody wants. */
-static void scatto_side_arm(struct scatto_side *side)
+void scatto_side_arm(struct scatto_side *side)
 {
-	u64 word = side->gone ? 0 : side->poll_at;
+	u64 word = side->gone ? 0 : min(side->poll_at, side->claim_at);
 	struct scatto_waiter *w;
 
 	lockdep_assert_held(&side->lock);
@@ -173,8 +174,10 @@ static unsigned int scatto_side_rouse(struct scatto_channel *ch,
 
 	lockdep_assert_held(&side->lock);
 
+	if (which == SCATTO_SIDE_SPACE && ch->many)
+		woken = scatto_claim_serve(ch);
 	if (list_empty(&side->sleepers))
-		return 0;
+		return woken;
 	pos = scatto_side_position(ch, which);
 	list_for_each_entry_safe(w, next, &side->sleepers, node) {
 		if ((s64)(pos - scatto_waiter_want(w)) < 0 &&
@@ -200,11 +203,16 @@ static void scatto_ipi_barrier(void *unused)
  * CPU that has that mm loaded; a CPU sets its bit (a full barrier on x86)
  * before it runs user code of the mm, and clears it only after.
  */
-static void scatto_mover_barrier(struct mm_struct *mm)
+static void scatto_mask_barrier(const struct cpumask *mask)
 {
 	preempt_disable();
-	smp_call_function_many(mm_cpumask(mm), scatto_ipi_barrier, NULL, true);
+	smp_call_function_many(mask, scatto_ipi_barrier, NULL, true);
 	preempt_enable();
+}
+
+static void scatto_mover_barrier(struct mm_struct *mm)
+{
+	scatto_mask_barrier(mm_cpumask(mm));
 }
 
 static bool scatto_mover_elsewhere(struct mm_struct *mm)
@@ -221,6 +229,10 @@ static bool scatto_mover_elsewhere(struct mm_struct *mm)
 	return false;
 }
 #else
+static void scatto_mask_barrier(const struct cpumask *mask)
+{
+}
+
 static void scatto_mover_barrier(struct mm_struct *mm)
 {
 }
@@ -232,12 +244,39 @@ static bool scatto_mover_elsewhere(struct mm_struct *mm)
 #endif
 
 /*
+ * B where there are several movers: all their CPUs at once. The mask is as large
+ * as there are CPUs, so it is not on the stack.
+ */
+static void scatto_movers_barrier(struct scatto_channel *ch)
+{
+	struct scatto_side *side = &ch->side[SCATTO_SIDE_DATA];
+	struct scatto_many *m = ch->many;
+	struct scatto_endpoint *ep;
+	bool elsewhere = false;
+
+	mutex_lock(&m->barrier_lock);
+	cpumask_clear(m->barrier_mask);
+	spin_lock_irq(&side->lock);
+	list_for_each_entry(ep, &m->movers, mover) {
+		if (!scatto_mover_elsewhere(ep->mm))
+			continue;
+		elsewhere = true;
+		cpumask_or(m->barrier_mask, m->barrier_mask, mm_cpumask(ep->mm));
+	}
+	spin_unlock_irq(&side->lock);
+	if (elsewhere)
+		scatto_mask_barrier(m->barrier_mask);
+	mutex_unlock(&m->barrier_lock);
+}
+
+/*
  * A is done: drops the lock and does B. The common cases, a mover that is not
  * running or runs on this very CPU when it does, need no interrupt.
  */
-static void scatto_side_armed(struct scatto_side *side)
-	__releases(&side->lock)
+void scatto_side_armed(struct scatto_channel *ch, unsigned int which)
+	__releases(&ch->side[which].lock)
 {
+	struct scatto_side *side = &ch->side[which];
 	struct mm_struct *mm = NULL;
 
 	/* The word, and nr_sleepers, before the mask and the positions. */
@@ -251,6 +290,8 @@ static void scatto_side_armed(struct scatto_side *side)
 		scatto_mover_barrier(mm);
 		mmdrop(mm);
 	}
+	if (which == SCATTO_SIDE_DATA && ch->many)
+		scatto_movers_barrier(ch);
 }
 
 void scatto_side_init(struct scatto_side *side, u64 *word)
@@ -260,6 +301,7 @@ void scatto_side_init(struct scatto_side *side, u64 *word)
 	init_waitqueue_head(&side->pollers);
 	side->word = word;
 	side->poll_at = SCATTO_WAKE_IDLE;
+	side->claim_at = SCATTO_WAKE_IDLE;
 	*word = SCATTO_WAKE_IDLE;
 }
 
@@ -276,6 +318,25 @@ void scatto_side_set_mover(struct scatto_side *side, struct mm_struct *mm)
 	spin_unlock_irq(&side->lock);
 	if (old)
 		mmdrop(old);
+}
+
+/* The same where there are several: @ep->mm moves the position, too. */
+void scatto_mover_add(struct scatto_channel *ch, struct scatto_endpoint *ep)
+{
+	struct scatto_side *side = &ch->side[SCATTO_SIDE_DATA];
+
+	spin_lock_irq(&side->lock);
+	list_add_tail(&ep->mover, &ch->many->movers);
+	spin_unlock_irq(&side->lock);
+}
+
+void scatto_mover_del(struct scatto_channel *ch, struct scatto_endpoint *ep)
+{
+	struct scatto_side *side = &ch->side[SCATTO_SIDE_DATA];
+
+	spin_lock_irq(&side->lock);
+	list_del(&ep->mover);
+	spin_unlock_irq(&side->lock);
 }
 
 /*
@@ -318,7 +379,7 @@ void scatto_side_gone(struct scatto_channel *ch, unsigned int which)
 	spin_lock_irq(&side->lock);
 	side->gone = true;
 	scatto_side_arm(side);
-	scatto_side_armed(side);
+	scatto_side_armed(ch, which);
 }
 
 /* Something other than a position has changed. */
@@ -335,7 +396,7 @@ void scatto_side_wake_all(struct scatto_channel *ch, unsigned int which)
 }
 
 /* The caller's absolute monotonic time in terms of the host's clock. */
-static ktime_t scatto_deadline(u64 ns)
+ktime_t scatto_deadline(u64 ns)
 {
 	s64 t = min_t(u64, ns, KTIME_MAX);
 
@@ -350,6 +411,18 @@ static ktime_t scatto_deadline(u64 ns)
 		t = max_t(s64, ktime_sub(t, offset), 0);
 #endif
 	return t;
+}
+
+/* Until somebody wakes us or @deadline, if not NULL, has passed: has it? */
+bool scatto_schedule(ktime_t *deadline)
+{
+	if (deadline)
+		return !schedule_hrtimeout_range_clock(deadline,
+						       current->timer_slack_ns,
+						       HRTIMER_MODE_ABS,
+						       CLOCK_MONOTONIC);
+	schedule();
+	return false;
 }
 
 /*
@@ -382,12 +455,7 @@ static long scatto_sleep(struct scatto_side *side, struct scatto_waiter *w,
 			atomic64_inc(&side->sleeps);
 			trace_scatto_sleep(w->ch->id, w->which, w->want);
 		}
-		if (timed)
-			expired = !schedule_hrtimeout_range_clock(&deadline,
-					current->timer_slack_ns,
-					HRTIMER_MODE_ABS, CLOCK_MONOTONIC);
-		else
-			schedule();
+		expired = scatto_schedule(timed ? &deadline : NULL);
 	}
 	__set_current_state(TASK_RUNNING);
 
@@ -438,7 +506,7 @@ long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
 	}
 	scatto_waiter_enqueue(side, &w);
 	scatto_side_arm(side);
-	scatto_side_armed(side);
+	scatto_side_armed(ch, which);
 
 	/* Whoever sleeps over there for a threshold may have enough now. */
 	if (READ_ONCE(other->nr_sleepers))
@@ -461,9 +529,11 @@ long scatto_wake(struct scatto_endpoint *ep)
  * A and B for somebody who polls: whatever moves next is to be told. Without
  * anybody queued (a second look, a zero time-out) there is nothing to arm.
  */
-static void scatto_poll_arm(struct scatto_side *side, u64 at)
-	__releases(&side->lock)
+static void scatto_poll_arm(struct scatto_channel *ch, unsigned int which, u64 at)
+	__releases(&ch->side[which].lock)
 {
+	struct scatto_side *side = &ch->side[which];
+
 	/* poll_wait() has queued us, if it has, before this look. */
 	if (!waitqueue_active(&side->pollers)) {
 		spin_unlock_irq(&side->lock);
@@ -471,7 +541,7 @@ static void scatto_poll_arm(struct scatto_side *side, u64 at)
 	}
 	side->poll_at = min(side->poll_at, at);
 	scatto_side_arm(side);
-	scatto_side_armed(side);
+	scatto_side_armed(ch, which);
 }
 
 /*
@@ -488,7 +558,7 @@ static __poll_t scatto_poll_data(struct scatto_channel *ch, struct file *file,
 	poll_wait(file, &side->pollers, wait);
 	spin_lock_irq(&side->lock);
 	edge = scatto_data_edge(ch);
-	scatto_poll_arm(side, edge + 1);
+	scatto_poll_arm(ch, SCATTO_SIDE_DATA, edge + 1);
 
 	/* What came between the look and the arming is found by this one. */
 	cursor = scatto_channel_consumed(ch);
@@ -511,10 +581,13 @@ static __poll_t scatto_poll_space(struct scatto_channel *ch, struct file *file,
 
 	poll_wait(file, &side->pollers, wait);
 	spin_lock_irq(&side->lock);
-	scatto_poll_arm(side, scatto_channel_consumed(ch) + 1);
+	scatto_poll_arm(ch, SCATTO_SIDE_SPACE, scatto_channel_consumed(ch) + 1);
 
 	if (scatto_hopeless(ch, SCATTO_SIDE_SPACE))
 		return EPOLLERR;
+	/* What is free while somebody queues for it is not to be had. */
+	if (READ_ONCE(ch->area->claimers))
+		return 0;
 	if (scatto_channel_published(ch) - scatto_channel_consumed(ch) <
 	    ch->layout.capacity)
 		return EPOLLOUT | EPOLLWRNORM;

@@ -23,6 +23,7 @@ static const struct number numbers[] = {
 	N(SCATTO_MAX_SLOT_SIZE, 1048576),
 	N(SCATTO_MIN_CAPACITY, 2),
 	N(SCATTO_MAX_CAPACITY, 1073741824),
+	N(SCATTO_MAX_PRODUCERS, 1024),
 
 	N(SCATTO_KIND_SPSC, 1),
 	N(SCATTO_KIND_MPSC, 2),
@@ -33,7 +34,8 @@ static const struct number numbers[] = {
 	N(SCATTO_ROLE_OBSERVER, 4),
 
 	N(SCATTO_F_PAUSE, 0x1),
-	N(SCATTO_F_CREATE, 0x1),
+	N(SCATTO_F_SHARED, 0x2),
+	N(SCATTO_F_CREATE, 0x3),
 	N(SCATTO_F_KERNEL, 0x10000),
 	N(SCATTO_F_FENCE, 0x20000),
 	N(SCATTO_F_MUST_KNOW, 0xffff0000),
@@ -52,7 +54,10 @@ static const struct number numbers[] = {
 	N(SCATTO_STATE_NO_PRODUCER, 0x4),
 	N(SCATTO_STATE_SEND_EPIPE, 0x3),
 
+	N(SCATTO_INTENT_NONE, 0xffffffffffffffff),
+
 	N(SCATTO_STAMP_TOMBSTONE, 0x1),
+	N(SCATTO_STAMP_RUN, 0x2),
 	N(SCATTO_STAMP_LAP, 0xfffffffc),
 	N(SCATTO_STAMP_LOST_SHIFT, 32),
 
@@ -66,6 +71,8 @@ static const struct number numbers[] = {
 	N(SCATTO_WAIT_DEADLINE, 0x2),
 	N(SCATTO_WAIT_WAKE, 0x4),
 	N(SCATTO_WAIT_MOST, 4096),
+
+	N(SCATTO_CLAIM_DEADLINE, 0x1),
 
 	N(SCATTO_QUERY_SIZE_VER0, 40),
 	N(SCATTO_LIST_SIZE_VER0, 112),
@@ -117,7 +124,8 @@ static const struct field fields[] = {
 	F(scatto_channel_area, state, 392, 4),
 	F(scatto_channel_area, producers, 396, 4),
 	F(scatto_channel_area, consumers, 400, 4),
-	F(scatto_channel_area, __pad3, 404, 108),
+	F(scatto_channel_area, claimers, 404, 4),
+	F(scatto_channel_area, __pad3, 408, 104),
 	F(scatto_channel_area, dropped, 512, 8),
 	F(scatto_channel_area, tombstones, 520, 8),
 	F(scatto_channel_area, __pad4, 528, 112),
@@ -131,7 +139,14 @@ static const struct field fields[] = {
 
 	F(scatto_consumer_area, cursor, 0, 8),
 	F(scatto_consumer_area, __pad0, 8, 120),
-	END(scatto_consumer_area, 128),
+	F(scatto_consumer_area, skipped, 128, 8),
+	F(scatto_consumer_area, __pad1, 136, 120),
+	END(scatto_consumer_area, 256),
+
+	F(scatto_intent, lo, 0, 8),
+	F(scatto_intent, hi, 8, 8),
+	F(scatto_intent, __pad0, 16, 112),
+	END(scatto_intent, 128),
 
 	F(scatto_region, offset, 0, 8),
 	F(scatto_region, size, 8, 8),
@@ -147,11 +162,12 @@ static const struct field fields[] = {
 	F(scatto_layout, consumer_stride, 24, 4),
 	F(scatto_layout, max_producers, 28, 4),
 	F(scatto_layout, max_consumers, 32, 4),
-	F(scatto_layout, reserved0, 36, 4),
+	F(scatto_layout, intent_stride, 36, 4),
 	F(scatto_layout, stamp_offset, 40, 8),
 	F(scatto_layout, slot_offset, 48, 8),
 	F(scatto_layout, region, 56, 96),
-	F(scatto_layout, reserved, 152, 96),
+	F(scatto_layout, intent_offset, 152, 8),
+	F(scatto_layout, reserved, 160, 88),
 	END(scatto_layout, 248),
 
 	F(scatto_query, size, 0, 4),
@@ -229,7 +245,14 @@ static const struct field fields[] = {
 	F(scatto_info, space_sleeps, 184, 8),
 	F(scatto_info, space_wakes, 192, 8),
 	F(scatto_info, layout, 200, 248),
-	END(scatto_info, 448),
+	F(scatto_info, skipped, 448, 8),
+	F(scatto_info, repairs, 456, 8),
+	F(scatto_info, repair_from, 464, 8),
+	F(scatto_info, repair_to, 472, 8),
+	F(scatto_info, claims, 480, 8),
+	F(scatto_info, claimers, 488, 4),
+	F(scatto_info, reserved0, 492, 4),
+	END(scatto_info, 496),
 
 	F(scatto_list, size, 0, 4),
 	F(scatto_list, flags, 4, 4),
@@ -303,6 +326,8 @@ TEST(lines)
 	EXPECT_EQ(0, sizeof(struct scatto_channel_area) % SCATTO_LINE);
 	EXPECT_EQ(0, sizeof(struct scatto_producer_area) % SCATTO_LINE);
 	EXPECT_EQ(0, sizeof(struct scatto_consumer_area) % SCATTO_LINE);
+	EXPECT_EQ(0, sizeof(struct scatto_intent) % SCATTO_LINE);
+	EXPECT_EQ(0, offsetof(struct scatto_consumer_area, skipped) % SCATTO_LINE);
 	EXPECT_EQ(0, offsetof(struct scatto_channel_area, data_wake) % SCATTO_LINE);
 	EXPECT_EQ(0, offsetof(struct scatto_channel_area, space_wake) % SCATTO_LINE);
 	EXPECT_EQ(0, offsetof(struct scatto_channel_area, end) % SCATTO_LINE);
@@ -352,7 +377,8 @@ TEST(layout)
 		EXPECT_EQ(4096, l->consumer_stride);
 		EXPECT_EQ(1, l->max_producers);
 		EXPECT_EQ(1, l->max_consumers);
-		EXPECT_EQ(0, l->reserved0);
+		EXPECT_EQ(0, l->intent_stride);
+		EXPECT_EQ(0, l->intent_offset);
 		EXPECT_EQ(0, l->stamp_offset);
 		EXPECT_EQ(0, l->slot_offset);
 		for (r = 0; r < 3; r++) {
@@ -429,16 +455,21 @@ enum on { ON_UNBOUND, ON_PRODUCER };
 static const struct growing {
 	const char *name;
 	unsigned long cmd;
-	size_t size;
+	size_t size, first;	/* now, and in the first version */
 	enum on on;
-	bool copies_out;
 } growing[] = {
-	{ "QUERY", SCATTO_IOC_QUERY, sizeof(struct scatto_query), ON_UNBOUND, true },
-	{ "LIST", SCATTO_IOC_LIST, sizeof(struct scatto_list), ON_UNBOUND, true },
-	{ "CREATE", SCATTO_IOC_CREATE, sizeof(struct scatto_create), ON_UNBOUND, true },
-	{ "ATTACH", SCATTO_IOC_ATTACH, sizeof(struct scatto_attach), ON_UNBOUND, true },
-	{ "INFO", SCATTO_IOC_INFO, sizeof(struct scatto_info), ON_PRODUCER, true },
-	{ "WAIT", SCATTO_IOC_WAIT, sizeof(struct scatto_wait), ON_PRODUCER, false },
+	{ "QUERY", SCATTO_IOC_QUERY, sizeof(struct scatto_query),
+	  SCATTO_QUERY_SIZE_VER0, ON_UNBOUND },
+	{ "LIST", SCATTO_IOC_LIST, sizeof(struct scatto_list),
+	  SCATTO_LIST_SIZE_VER0, ON_UNBOUND },
+	{ "CREATE", SCATTO_IOC_CREATE, sizeof(struct scatto_create),
+	  SCATTO_CREATE_SIZE_VER0, ON_UNBOUND },
+	{ "ATTACH", SCATTO_IOC_ATTACH, sizeof(struct scatto_attach),
+	  SCATTO_ATTACH_SIZE_VER0, ON_UNBOUND },
+	{ "INFO", SCATTO_IOC_INFO, sizeof(struct scatto_info),
+	  SCATTO_INFO_SIZE_VER0, ON_PRODUCER },
+	{ "WAIT", SCATTO_IOC_WAIT, sizeof(struct scatto_wait),
+	  SCATTO_WAIT_SIZE_VER0, ON_PRODUCER },
 };
 
 /* A correct call of its kind, but for the size. */
@@ -466,20 +497,26 @@ static int call(FIXTURE_DATA(growth) *self, const struct growing *g, void *arg,
 	return ret;
 }
 
-/* There is no older version yet: every shorter structure is a mistake. */
+/* A structure shorter than its first version is a mistake; between, it is old. */
 TEST_F(growth, shorter)
 {
-	unsigned int i;
+	unsigned int i, j;
 	uint32_t size;
 
 	for (i = 0; i < ARRAY_LEN(growing); i++) {
 		const struct growing *g = &growing[i];
 
 		for (size = 0; size < g->size; size++) {
+			bool old = size >= g->first;
+
 			fill(self->page, g, self->owner);
-			EXPECT_EQ(-EINVAL, call(self, g, self->page, size)) {
+			memset(self->page + size, 0xff, g->size - size);
+			EXPECT_EQ(old ? 0 : -EINVAL,
+				  call(self, g, self->page, size)) {
 				TH_LOG("%s of size %u", g->name, size);
 			}
+			for (j = size > 4 ? size : 4; j < g->size; j++)
+				ASSERT_EQ(0xff, self->page[j]);
 		}
 		fill(self->page, g, self->owner);
 		EXPECT_EQ(0, call(self, g, self->page, g->size)) {
@@ -620,6 +657,7 @@ TEST(compat)
 	struct scatto_info *info, info64;
 	struct scatto_list *list;
 	struct scatto_wait *wait;
+	struct scatto_claim *claim;
 	void *low = mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 
@@ -634,6 +672,7 @@ TEST(compat)
 	info = low;
 	list = low;
 	wait = low;
+	claim = low;
 
 	if (!have_ioctl32())
 		SKIP(return, "this kernel runs no 32-bit system calls");
@@ -682,7 +721,10 @@ TEST(compat)
 
 	EXPECT_EQ(0, ioctl32(fd, SCATTO_IOC_WAKE, 0));
 	EXPECT_EQ(-EINVAL, ioctl32(fd, SCATTO_IOC_WAKE, 1));
-	EXPECT_EQ(-EOPNOTSUPP, ioctl32p(fd, SCATTO_IOC_CLAIM, low));
+	memset(low, 0, 4096);
+	claim->size = sizeof(*claim);
+	claim->count = 1;
+	EXPECT_EQ(-EOPNOTSUPP, ioctl32p(fd, SCATTO_IOC_CLAIM, claim));
 	EXPECT_EQ(-ENOTTY, ioctl32p(fd, 0xdcff, low));
 	EXPECT_EQ(-EFAULT, ioctl32(fd, SCATTO_IOC_INFO, 0));
 	EXPECT_EQ(-EINVAL, ioctl32(fd, SCATTO_IOC_CLOSE, 1));

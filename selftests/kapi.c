@@ -12,27 +12,9 @@
 
 #include "kmod/scatto_test.h"
 
-#define MODULE		"/lib/modules-scatto/scatto_test.ko"
 #define NAME		"kapi"
 #define CAPACITY	8
 #define MS		1000000ULL
-
-static int test_open(void)
-{
-	int fd = open("/dev/scatto_test", O_RDWR | O_CLOEXEC), module;
-
-	if (fd >= 0)
-		return fd;
-	module = open(MODULE, O_RDONLY | O_CLOEXEC);
-	if (module < 0)
-		return -errno;
-	if (syscall(SYS_finit_module, module, "", 0) && errno != EEXIST)
-		return -errno;
-	close(module);
-	wait_for(!access("/dev/scatto_test", R_OK), 2000);
-	fd = open("/dev/scatto_test", O_RDWR | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
 
 static struct st_create kernel_args(const char *name, uint32_t slot_size,
 				    uint32_t capacity, uint32_t flags)
@@ -174,7 +156,7 @@ FIXTURE(kapi)
 
 FIXTURE_SETUP(kapi)
 {
-	self->test = test_open();
+	self->test = test_module_open();
 	if (self->test == -ENOENT)
 		SKIP(return, "scatto_test.ko is not there");
 	ASSERT_LE(0, self->test);
@@ -855,7 +837,7 @@ FIXTURE_VARIANT_ADD(storm, library) { .capacity = 1024, .library = true };
 
 FIXTURE_SETUP(storm)
 {
-	self->test = test_open();
+	self->test = test_module_open();
 	if (self->test == -ENOENT)
 		SKIP(return, "scatto_test.ko is not there");
 	ASSERT_LE(0, self->test);
@@ -967,7 +949,7 @@ FIXTURE(traffic)
 
 FIXTURE_SETUP(traffic)
 {
-	self->test = test_open();
+	self->test = test_module_open();
 	if (self->test == -ENOENT)
 		SKIP(return, "scatto_test.ko is not there");
 	ASSERT_LE(0, self->test);

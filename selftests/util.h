@@ -431,6 +431,24 @@ static inline int dev_list_count(int fd)
 	}
 }
 
+/* Drives the in-kernel API, see selftests/kmod; loaded when first asked for. */
+static inline int test_module_open(void)
+{
+	int fd = open("/dev/scatto_test", O_RDWR | O_CLOEXEC), module;
+
+	if (fd >= 0)
+		return fd;
+	module = open("/lib/modules-scatto/scatto_test.ko", O_RDONLY | O_CLOEXEC);
+	if (module < 0)
+		return -errno;
+	if (syscall(SYS_finit_module, module, "", 0) && errno != EEXIST)
+		return -errno;
+	close(module);
+	wait_for(!access("/dev/scatto_test", R_OK), 2000);
+	fd = open("/dev/scatto_test", O_RDWR | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 /* Limits: those of the module, which are all tests' */
 
 #define PARAMS		"/sys/module/scatto/parameters/"
@@ -513,6 +531,7 @@ static inline int channel_create(const char *name, uint32_t mode,
 struct end {
 	int fd;
 	uint32_t role;
+	uint32_t index;
 	uint64_t position;
 	struct scatto_layout layout;
 	union {
@@ -544,6 +563,7 @@ static inline int end_attach_to(struct end *end, uint32_t role, int channel_fd,
 		end->fd = -1;
 		return ret;
 	}
+	end->index = arg.index;
 	end->position = arg.position;
 	end->layout = arg.layout;
 	return 0;

@@ -40,11 +40,13 @@ struct st_cpu {
 
 static DEFINE_MUTEX(st_lock);
 static struct scatto_channel *st_channels[ST_MAX_CHANNELS];
+static bool st_joined[ST_MAX_CHANNELS];
 static struct st_cpu st_cpus[ST_MAX_CPUS];
 
 /* Of the storm or script under way. */
 static struct scatto_channel *st_target;
 static struct st_storm st_storm;
+static bool st_target_joined;
 static bool st_blowing;
 static bool st_nmi_wanted;
 static int st_script_ret;
@@ -59,6 +61,26 @@ static void st_fill(struct scatto_reservation *rsv, u64 source, u64 nr)
 	};
 }
 
+/* On a user's channel there is nothing but to send. */
+static void st_shoot_joined(int cpu, enum st_context context)
+{
+	u64 source = cpu * ST_NR_CONTEXTS + context;
+	struct st_cpu *self = &st_cpus[cpu];
+	struct st_count *count = &self->count[context];
+	u64 nr = self->nr[context]++;
+	struct st_event ev = {
+		.source = source, .nr = nr, .check = st_check(source, nr),
+	};
+	int ret = scatto_send(st_target, &ev, sizeof(ev));
+
+	if (!ret)
+		count->sent++;
+	else if (ret == -ENOSPC)
+		count->full++;
+	else
+		count->nobody++;
+}
+
 /*
  * One event of a source: every 16th is discarded. Tasks have others nested in
  * every 4th of theirs, and all leave the slot open for a moment, for whoever
@@ -70,10 +92,15 @@ static void st_shoot(int cpu, enum st_context context, int depth)
 	struct st_cpu *self = &st_cpus[cpu];
 	struct st_count *count = &self->count[context];
 	struct scatto_reservation rsv;
-	u64 nr = self->nr[context]++;
-	int ret = scatto_reserve(st_target, &rsv);
-	int i;
+	int ret, i;
+	u64 nr;
 
+	if (st_target_joined) {
+		st_shoot_joined(cpu, context);
+		return;
+	}
+	nr = self->nr[context]++;
+	ret = scatto_reserve(st_target, &rsv);
 	if (ret == -ENOSPC) {
 		count->full++;
 		return;
@@ -260,6 +287,7 @@ static long st_ioctl_storm(struct st_storm __user *uarg)
 	st_target = st_channel(st_storm.channel);
 	if (!st_target || !st_storm.period_us)
 		return -EINVAL;
+	st_target_joined = st_joined[st_storm.channel];
 	st_storm.cpus = min_t(u32, num_online_cpus(), ST_MAX_CPUS);
 	memset(st_storm.count, 0, sizeof(st_storm.count));
 	st_blow();
@@ -386,20 +414,54 @@ static long st_ioctl_script(struct st_script __user *uarg)
 	return copy_to_user(uarg, &script, sizeof(script)) ? -EFAULT : 0;
 }
 
+static int st_free_number(void)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&st_lock);
+
+	for (i = 0; i < ST_MAX_CHANNELS && st_channels[i]; i++)
+		;
+	return i < ST_MAX_CHANNELS ? i : -ENOSPC;
+}
+
+static long st_ioctl_join(unsigned long fd)
+{
+	struct scatto_channel *ch;
+	int i = st_free_number();
+
+	if (i < 0)
+		return i;
+	ch = scatto_channel_join(fd);
+	if (IS_ERR(ch))
+		return PTR_ERR(ch);
+	st_channels[i] = ch;
+	st_joined[i] = true;
+	return i;
+}
+
+static void st_put(unsigned int nr)
+{
+	if (st_joined[nr])
+		scatto_channel_leave(st_channels[nr]);
+	else
+		scatto_channel_destroy(st_channels[nr]);
+	st_channels[nr] = NULL;
+	st_joined[nr] = false;
+}
+
 static long st_ioctl_create(struct st_create __user *uarg)
 {
 	struct scatto_channel_attr attr;
 	struct scatto_channel *ch;
 	struct st_create arg;
-	unsigned int i;
+	int i = st_free_number();
 
+	if (i < 0)
+		return i;
 	if (copy_from_user(&arg, uarg, sizeof(arg)))
 		return -EFAULT;
 	arg.name[sizeof(arg.name) - 1] = '\0';
-	for (i = 0; i < ST_MAX_CHANNELS && st_channels[i]; i++)
-		;
-	if (i == ST_MAX_CHANNELS)
-		return -ENOSPC;
 	attr = (struct scatto_channel_attr){
 		.name = arg.no_name ? NULL : arg.name,
 		.slot_size = arg.slot_size,
@@ -424,8 +486,7 @@ static long st_ioctl_destroy(unsigned long nr)
 	}
 	if (!st_channel(nr))
 		return -EINVAL;
-	scatto_channel_destroy(st_channels[nr]);
-	st_channels[nr] = NULL;
+	st_put(nr);
 	return 0;
 }
 
@@ -488,6 +549,9 @@ static long st_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case ST_IOC_QUERY:
 		ret = st_ioctl_query(arg);
 		break;
+	case ST_IOC_JOIN:
+		ret = st_ioctl_join(arg);
+		break;
 	default:
 		ret = -ENOTTY;
 	}
@@ -526,7 +590,7 @@ static void __exit st_exit(void)
 	misc_deregister(&st_device);
 	st_nmi_end();
 	for (i = 0; i < ST_MAX_CHANNELS; i++)
-		scatto_channel_destroy(st_channels[i]);
+		st_put(i);
 }
 
 module_init(st_init);

@@ -66,7 +66,7 @@ struct st_event {
 	__u64 source;			/* cpu * ST_NR_CONTEXTS + context */
 	__u64 nr;
 	__u64 check;			/* st_check() */
-	__u64 seq;			/* what scatto_reserve() said */
+	__u64 seq;			/* what scatto_reserve() said; 0 if joined */
 };
 
 static inline __u64 st_check(__u64 source, __u64 nr)
@@ -121,5 +121,7 @@ struct st_volley {
 #define ST_IOC_STORM	_IOWR('S', 5, struct st_storm)
 #define ST_IOC_VOLLEY	_IOW('S', 6, struct st_volley)
 #define ST_IOC_QUERY	_IO('S', 7)
+/* An owner's fd of a user's channel. Answers a number, for SEND, STORM, DESTROY. */
+#define ST_IOC_JOIN	_IO('S', 8)
 
 #endif /* SELFTESTS_KMOD_SCATTO_TEST_H */

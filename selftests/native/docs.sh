@@ -95,7 +95,7 @@ same "uapi.rst has all structures and fields" "$dir/a" "$dir/b"
 
 # What the ioctls, mmap and poll can return: every errno of the files that serve them.
 {
-	cat "$top"/kmod/{device,endpoint,channel,registry,quota,mmap,wait}.c | grep -o -- '-E[A-Z0-9]\{3,\}' |
+	cat "$top"/kmod/{device,endpoint,channel,registry,quota,mmap,wait,claim}.c | grep -o -- '-E[A-Z0-9]\{3,\}' |
 		sed 's/-ERESTARTSYS/-EINTR/'
 	echo -E2BIG # copy_struct_from_user()
 } | tr -d - | sort -u >"$dir/a"

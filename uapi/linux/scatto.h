@@ -31,14 +31,16 @@
 #define SCATTO_MAX_SLOT_SIZE	(1 << 20)
 #define SCATTO_MIN_CAPACITY	2
 #define SCATTO_MAX_CAPACITY	(1 << 30)
+#define SCATTO_MAX_PRODUCERS	1024	/* kind MPSC; 64 unless asked for */
 
 /**
  * enum scatto_kind - how a channel is coordinated
  * @SCATTO_KIND_SPSC: one producer, one consumer; slots are published by
  *	moving &scatto_producer_area.published
- * @SCATTO_KIND_MPSC: many producers, one consumer; slots are published by
- *	stamping each of them. Channels whose producer is the kernel are of
- *	this kind.
+ * @SCATTO_KIND_MPSC: many producers, one consumer; slots are claimed by moving
+ *	&scatto_producer_area.claimed and published by stamping each of them.
+ *	The order of events is the order of claims. Channels whose producer is
+ *	the kernel are of this kind.
  */
 enum scatto_kind {
 	SCATTO_KIND_SPSC	= 1,
@@ -67,7 +69,12 @@ enum scatto_role {
  */
 /* The absence of the last peer pauses the stream instead of ending it. */
 #define SCATTO_F_PAUSE		_BITUL(0)
-#define SCATTO_F_CREATE		SCATTO_F_PAUSE
+/*
+ * The kernel may produce beside the user's producers (kind MPSC). Nothing that
+ * such a channel holds is more than a user's word, the kernel's events included.
+ */
+#define SCATTO_F_SHARED		_BITUL(1)
+#define SCATTO_F_CREATE		(SCATTO_F_PAUSE | SCATTO_F_SHARED)
 
 /* The kernel is the only producer. */
 #define SCATTO_F_KERNEL		_BITUL(16)
@@ -155,12 +162,18 @@ struct scatto_channel_area {
 	 * state: SCATTO_STATE_*, bits are only ever added; store-release
 	 * before the wake word becomes 0, load-acquire in the slow paths.
 	 * producers, consumers: attached endpoints, for information.
+	 * claimers: callers of SCATTO_IOC_CLAIM that wait. While it is not 0
+	 * nobody claims in user space, so that the queue is not overtaken for
+	 * ever. Written under the space side's lock, read by producers
+	 * (relaxed) before they claim; it orders nothing: who has just missed
+	 * it overtakes once.
 	 */
 	__aligned_u64 end;
 	__u32 state;
 	__u32 producers;
 	__u32 consumers;
-	__u8 __pad3[SCATTO_LINE - 20];
+	__u32 claimers;
+	__u8 __pad3[SCATTO_LINE - 24];
 
 	/* Totals, for information; relaxed. */
 	__aligned_u64 dropped;		/* events the kernel had no room for */
@@ -183,10 +196,38 @@ struct scatto_producer_area {
 	__aligned_u64 published;
 	__u8 __pad0[SCATTO_LINE - 8];
 
-	/* MPSC: the number of slots claimed; changed by read-modify-write only. */
+	/*
+	 * MPSC: the number of slots claimed; the next to claim. Written by
+	 * producers, and by the kernel for SCATTO_IOC_CLAIM, by
+	 * compare-and-exchange only (acquire and release: whoever sees the
+	 * claim sees the claimer's intent); stored by the kernel when no
+	 * producer is left. Load-acquire by the kernel's repair before it looks
+	 * at intents.
+	 */
 	__aligned_u64 claimed;
 	__u8 __pad1[SCATTO_LINE - 8];
 };
+
+/**
+ * struct scatto_intent - MPSC: what one producer is about to claim
+ *
+ * Producer i's is at &scatto_layout.intent_offset + i *
+ * &scatto_layout.intent_stride of region "producer". Written by producer i
+ * before each try to move &scatto_producer_area.claimed from @lo to @hi: @hi,
+ * then @lo, both store-release, so that neither is seen before the stamps of
+ * the claim before. It stays until the next try, but for a try that did not
+ * win: after the last of those it is cleared (@lo = SCATTO_INTENT_NONE,
+ * store-release) before the producer does anything else. Read by the kernel
+ * (acquire) when a producer has died: see Documentation/memory-ordering.rst.
+ */
+struct scatto_intent {
+	__aligned_u64 lo;
+	__aligned_u64 hi;
+	__u8 __pad0[SCATTO_LINE - 16];
+};
+
+/* No position is as high. */
+#define SCATTO_INTENT_NONE	(~0ULL)
 
 /**
  * struct scatto_consumer_area - the page of one consumer, written by it alone
@@ -201,27 +242,36 @@ struct scatto_consumer_area {
 	 */
 	__aligned_u64 cursor;
 	__u8 __pad0[SCATTO_LINE - 8];
+
+	/* Tombstones skipped so far, for information; relaxed. */
+	__aligned_u64 skipped;
+	__u8 __pad1[SCATTO_LINE - 8];
 };
 
 /*
  * MPSC: one 64-bit stamp per slot, at &scatto_layout.stamp_offset in region
- * "data". Stored once per lap by whoever claimed the slot, store-release after
- * the payload; load-acquire by the consumer before it reads the payload. The
- * slot holds event seq when the lap bits equal those of SCATTO_STAMP(seq): the
- * consumer compares for equality, since before it the slot can only hold the
- * stamp of the lap before (a wrap of the lap bits needs no special care).
+ * "data". Stored once per lap by whoever claimed the slot (or by the kernel,
+ * compare-and-exchange, when that one is dead), store-release after the payload;
+ * load-acquire by the consumer before it reads the payload. The slot holds event
+ * seq when the lap bits equal those of SCATTO_STAMP(seq): the consumer compares
+ * for equality, since before it the slot can only hold the stamp of the lap
+ * before (a wrap of the lap bits needs no special care).
  *
  *  63            32 31          2  1  0
- * |  events lost   |  lap         | . | T |
+ * |  lost, or run  |  lap         | R | T |
  *
  * lap:    (seq / capacity + 1), modulo 2^30; 0 only before the first lap and
  *         after a wrap
  * T:      tombstone: no event here, skip it
- * lost:   events lost just before this one (saturates at 2^32 - 1); what a
- *         tombstone says was lost counts for the event after it. Where several
- *         claim at the same time, exact up to the order among them
+ * R:      run: the upper half counts events published together, this one
+ *         included: the stamps of the others were stored before this one and
+ *         need no look. Never with T. A hint: it may be ignored
+ * lost:   without R: events lost just before this one (saturates at 2^32 - 1);
+ *         what a tombstone says was lost counts for the event after it. Where
+ *         several claim at the same time, exact up to the order among them
  */
 #define SCATTO_STAMP_TOMBSTONE	_BITULL(0)
+#define SCATTO_STAMP_RUN	_BITULL(1)
 #define SCATTO_STAMP_LAP	0xfffffffcULL
 #define SCATTO_STAMP_LOST_SHIFT	32
 
@@ -260,10 +310,13 @@ struct scatto_region {
  * @consumer_stride: bytes from consumer page to consumer page
  * @max_producers: producers that can be attached at once
  * @max_consumers: consumers that can be attached at once
+ * @intent_stride: bytes from intent to intent (MPSC only)
  * @stamp_offset: of the first stamp in region "data"; stamps are 8 bytes apart
  *	(MPSC only)
  * @slot_offset: of the first slot in region "data"
  * @region: the regions, by enum scatto_region_id
+ * @intent_offset: of the first &struct scatto_intent in region "producer"
+ *	(MPSC only; 0 where the kernel is the only producer)
  */
 struct scatto_layout {
 	__u32 kind;
@@ -274,11 +327,12 @@ struct scatto_layout {
 	__u32 consumer_stride;
 	__u32 max_producers;
 	__u32 max_consumers;
-	__u32 reserved0;
+	__u32 intent_stride;
 	__aligned_u64 stamp_offset;
 	__aligned_u64 slot_offset;
 	struct scatto_region region[SCATTO_NR_REGIONS];
-	__aligned_u64 reserved[12];
+	__aligned_u64 intent_offset;
+	__aligned_u64 reserved[11];
 };
 
 /**
@@ -306,7 +360,8 @@ struct scatto_query {
  * @flags: of SCATTO_F_CREATE
  * @slot_size: bytes of an event
  * @capacity: slots, a power of two
- * @max_producers: 0 for the kind's default
+ * @max_producers: 0 for the kind's default; more than one on kind MPSC, up to
+ *	SCATTO_MAX_PRODUCERS
  * @max_consumers: 0 for the kind's default
  * @mode: permission bits of the name (of 0666); 0 without a name. Read admits
  *	consumers and observers, write admits producers
@@ -388,17 +443,22 @@ struct scatto_wait {
 #define SCATTO_WAIT_WAKE	_BITUL(2)
 
 /**
- * struct scatto_claim - SCATTO_IOC_CLAIM, reserved for claims of several slots
- *	that wait in the kernel
+ * struct scatto_claim - SCATTO_IOC_CLAIM, on a producer of kind MPSC: waits for
+ *	free slots and claims them, in one call
  * @size: sizeof(struct scatto_claim)
- * @flags: zero
- * @count: slots wanted
- * @least: slots that do at @deadline
- * @deadline: absolute CLOCK_MONOTONIC nanoseconds
- * @position: out: the first slot claimed
- * @granted: out: number of slots claimed
+ * @flags: SCATTO_CLAIM_*
+ * @count: slots wanted, 1 to the capacity
+ * @least: slots that do at @deadline, or at once on an endpoint that does not
+ *	block; at most @count. 0 for @count
+ * @deadline: with SCATTO_CLAIM_DEADLINE, absolute CLOCK_MONOTONIC nanoseconds
+ *	(of the caller's time namespace). Else zero.
+ * @position: out, zero on input: the first slot claimed
+ * @granted: out, zero on input: number of slots claimed
+ * @reserved0: zero
  *
- * Answers EOPNOTSUPP unless SCATTO_FEATURE_CLAIM is reported.
+ * First come, first served. The caller publishes by stamping the slots, as after
+ * a claim of its own; it needs no intent, the kernel remembers. The next CLAIM is
+ * EBUSY until each slot of this one is stamped.
  */
 struct scatto_claim {
 	__u32 size;
@@ -410,6 +470,8 @@ struct scatto_claim {
 	__u32 granted;
 	__u32 reserved0;
 };
+
+#define SCATTO_CLAIM_DEADLINE	_BITUL(0)
 
 /**
  * struct scatto_info - SCATTO_IOC_INFO, on any bound endpoint. All but @size
@@ -438,6 +500,14 @@ struct scatto_claim {
  * @space_sleeps: out: times somebody went to sleep for space
  * @space_wakes: out: times a sleeper for space was woken by a consumer
  * @layout: out
+ * @skipped: out: tombstones that the consumer says it has skipped; those of
+ *	aborted claims included, which the kernel does not count
+ * @repairs: out: producers that left claims behind which had to be repaired
+ * @repair_from: out: the claims of dead producers that are not decided yet lie
+ *	from here...
+ * @repair_to: out: ...to below here; both 0 when there are none
+ * @claims: out: claims granted by SCATTO_IOC_CLAIM
+ * @claimers: out: callers of SCATTO_IOC_CLAIM that wait
  */
 struct scatto_info {
 	__u32 size;
@@ -464,6 +534,13 @@ struct scatto_info {
 	__aligned_u64 space_sleeps;
 	__aligned_u64 space_wakes;
 	struct scatto_layout layout;
+	__aligned_u64 skipped;
+	__aligned_u64 repairs;
+	__aligned_u64 repair_from;
+	__aligned_u64 repair_to;
+	__aligned_u64 claims;
+	__u32 claimers;
+	__u32 reserved0;
 };
 
 /**

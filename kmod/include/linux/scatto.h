@@ -94,7 +94,8 @@ void scatto_channel_destroy(struct scatto_channel *ch);
  *
  * Context: any, including NMI. Never sleeps, takes no lock.
  * Return: 0; -ENOSPC (full: the loss is counted, in total and at the next
- * surviving event); -ENOTCONN (nobody listens: nothing to count).
+ * surviving event); -ENOTCONN (nobody listens: nothing to count); -EOPNOTSUPP
+ * (a user's channel: see scatto_channel_join()).
  */
 int scatto_reserve(struct scatto_channel *ch, struct scatto_reservation *rsv);
 
@@ -128,10 +129,44 @@ void scatto_discard(struct scatto_channel *ch, struct scatto_reservation *rsv);
  * @data: the event
  * @len: bytes of it, at most slot_size; the rest of the slot is zeroed
  *
+ * On a user's channel the event is dropped (and counted) also when the claim
+ * cursor does not hold still for 64 tries, and when it interrupts another
+ * scatto_send() to a user's channel in the same context (a probe in the middle of
+ * it).
+ *
  * Context: as scatto_reserve().
- * Return: as scatto_reserve(); -EMSGSIZE when @len exceeds the slot.
+ * Return: 0, -ENOSPC, -ENOTCONN as scatto_reserve(); -EMSGSIZE when @len exceeds
+ * the slot.
  */
 int scatto_send(struct scatto_channel *ch, const void *data, size_t len);
+
+/**
+ * scatto_channel_join() - produce into a user's channel, beside its producers
+ * @fd: file descriptor of an owner's endpoint, in the current process
+ *
+ * For channels created with SCATTO_F_SHARED, whose user opted in: a driver takes
+ * the fd with an ioctl of its own. Only scatto_send() works on them, since their
+ * slots are mapped writable by others. Nothing is promised of what arrives: any
+ * producer of the channel can forge events, the kernel's included, and stall it.
+ * The kernel counts as a producer until scatto_channel_leave(): the stream does
+ * not end before.
+ *
+ * Context: process, may sleep.
+ * Return: the channel, or an ERR_PTR: -EBADF, -EINVAL (not an endpoint),
+ * -ENOTCONN (not bound), -EPERM (not an owner's), -EOPNOTSUPP (not created with
+ * SCATTO_F_SHARED), -EPIPE (the stream has ended).
+ */
+struct scatto_channel *scatto_channel_join(int fd);
+
+/**
+ * scatto_channel_leave() - stop producing into a user's channel
+ * @ch: what scatto_channel_join() returned; NULL is allowed
+ *
+ * The caller has made sure that no scatto_send() is under way.
+ *
+ * Context: process, may sleep.
+ */
+void scatto_channel_leave(struct scatto_channel *ch);
 
 /**
  * scatto_has_consumer() - is anybody listening?
