@@ -23,6 +23,16 @@
 /* Slots to look at between two offers of the CPU. */
 #define SCATTO_BREATH		4096
 
+/*
+ * Not before the first slots: most repairs are short, and who takes the CPU then
+ * (others that send, say) may keep it for longer than all of it takes.
+ */
+static void scatto_breathe(u64 slots)
+{
+	if (slots % SCATTO_BREATH == SCATTO_BREATH - 1)
+		cond_resched();
+}
+
 static struct scatto_intent *scatto_intent(const struct scatto_channel *ch,
 					   u32 index)
 {
@@ -82,8 +92,7 @@ static bool scatto_hull_news(struct scatto_channel *ch, u64 lo, u64 hi)
 	u64 seq;
 
 	for (seq = lo; seq != hi; seq++) {
-		if (!((seq - lo) % SCATTO_BREATH))
-			cond_resched();
+		scatto_breathe(seq - lo);
 		if (seq - m->repair_lo >= m->repair_hi - m->repair_lo &&
 		    !scatto_stamped(ch, seq))
 			return true;
@@ -227,8 +236,7 @@ static void scatto_repair_pass(struct scatto_channel *ch)
 	for (i = 0; i < most; i++) {
 		int ret = -EAGAIN;
 
-		if (!(i % SCATTO_BREATH))
-			cond_resched();
+		scatto_breathe(i);
 		seq = m->repair_lo + i;
 		while (at < n && m->cover[at].from <= i)
 			covered = max(covered, m->cover[at++].to);
@@ -337,8 +345,7 @@ u64 scatto_repair_edge(struct scatto_channel *ch)
 	u64 head = scatto_channel_consumed(ch), n;
 
 	for (n = 0; n < ch->layout.capacity && scatto_stamped(ch, head + n); n++)
-		if (!(n % SCATTO_BREATH))
-			cond_resched();
+		scatto_breathe(n);
 	return head + n;
 }
 
@@ -358,8 +365,7 @@ u64 scatto_repair_close(struct scatto_channel *ch)
 	if (end - head > ch->layout.capacity)
 		return scatto_repair_edge(ch);
 	for (seq = head; seq != end; seq++) {
-		if (!((seq - head) % SCATTO_BREATH))
-			cond_resched();
+		scatto_breathe(seq - head);
 		made += scatto_bury(ch, seq) == 1;
 	}
 	scatto_count(&ch->area->tombstones, made);
@@ -384,8 +390,7 @@ bool scatto_repair_settle(struct scatto_channel *ch)
 	ch->seen = edge;
 	spin_unlock_irq(&data->lock);
 	for (seq = edge; (s64)(end - seq) > 0; seq++) {
-		if (!((end - seq) % SCATTO_BREATH))
-			cond_resched();
+		scatto_breathe(end - seq);
 		if (scatto_stamped(ch, seq))
 			WRITE_ONCE(ch->stamps[seq & ch->mask],
 				   scatto_stamp(ch, seq - ch->layout.capacity));
