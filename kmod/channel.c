@@ -72,7 +72,8 @@ void scatto_channel_end(struct scatto_channel *ch)
 		return;
 	if (ch->many) {
 		end = ch->nr_places || ch->producers ?
-		      scatto_repair_close(ch) : scatto_repair_edge(ch);
+		      scatto_repair_close(ch) :
+		      scatto_repair_edge(ch, scatto_channel_consumed(ch));
 		goto out;
 	}
 	do {

@@ -128,18 +128,22 @@ unsigned int scatto_claim_serve(struct scatto_channel *ch)
 	struct scatto_many *m = ch->many;
 	struct scatto_claimer *c, *next;
 	unsigned int woken = 0;
+	bool stuck = false;
 
 	lockdep_assert_held(&side->lock);
 
 	list_for_each_entry_safe(c, next, &m->claimers, node) {
 		int ret = -EPIPE;
 
+		/* Behind one that waits on there may be others without hope. */
 		if (!scatto_claim_hopeless(c->ep))
-			ret = scatto_claim_take(c, c->count);
+			ret = stuck ? -EAGAIN : scatto_claim_take(c, c->count);
 		if (ret == -EBUSY)
 			scatto_many_retry(m, 1);
-		if (ret == -EBUSY || ret == -EAGAIN)
-			break;
+		if (ret == -EBUSY || ret == -EAGAIN) {
+			stuck = true;
+			continue;
+		}
 		scatto_claimer_leave(ch, c);
 		c->ret = ret;
 		/* It takes the lock before it goes. */
@@ -151,34 +155,38 @@ unsigned int scatto_claim_serve(struct scatto_channel *ch)
 }
 
 /*
- * A deadline that has passed: what is free may do for the first of the queue.
- * Its successor may want less than the wake word says, so whoever leaves looks
- * on its behalf, as it would itself: arms, has the consumer's CPUs execute a
- * barrier, and serves.
+ * Somebody has left the queue without a grant. The next one may want less than the
+ * wake word says, so whoever left looks on its behalf, as it would itself: arms,
+ * has the consumer's CPUs execute a barrier, and serves.
  */
-static int scatto_claimer_give_up(struct scatto_channel *ch,
-				  struct scatto_claimer *c, int ret, u32 least)
-	__releases(&ch->side[SCATTO_SIDE_SPACE].lock)
+void scatto_claim_left(struct scatto_channel *ch)
 {
 	struct scatto_side *side = &ch->side[SCATTO_SIDE_SPACE];
-	bool first = list_is_first(&c->node, &ch->many->claimers);
 
-	lockdep_assert_held(&side->lock);
+	spin_lock_irq(&side->lock);
+	side->wakes += scatto_claim_serve(ch);
+	scatto_side_arm(side);
+	if (list_empty(&ch->many->claimers)) {
+		spin_unlock_irq(&side->lock);
+		return;
+	}
+	scatto_side_armed(ch, SCATTO_SIDE_SPACE);
+	scatto_side_wake(ch, SCATTO_SIDE_SPACE);
+}
 
-	if (first && ret == -ETIMEDOUT && !scatto_claim_hopeless(c->ep)) {
+/* A deadline that has passed: what is free may do for the first of the queue. */
+static int scatto_claimer_give_up(struct scatto_channel *ch,
+				  struct scatto_claimer *c, int ret, u32 least)
+{
+	lockdep_assert_held(&ch->side[SCATTO_SIDE_SPACE].lock);
+
+	if (ret == -ETIMEDOUT && list_is_first(&c->node, &ch->many->claimers) &&
+	    !scatto_claim_hopeless(c->ep)) {
 		int n = scatto_claim_take(c, least);
 
 		ret = n > 0 ? n : ret;
 	}
 	scatto_claimer_leave(ch, c);
-	scatto_claim_serve(ch);
-	scatto_side_arm(side);
-	if (!first || list_empty(&ch->many->claimers)) {
-		spin_unlock_irq(&side->lock);
-		return ret;
-	}
-	scatto_side_armed(ch, SCATTO_SIDE_SPACE);
-	scatto_side_wake(ch, SCATTO_SIDE_SPACE);
 	return ret;
 }
 
@@ -213,11 +221,15 @@ static int scatto_claim_sleep(struct scatto_channel *ch, struct scatto_claimer *
 	__set_current_state(TASK_RUNNING);
 
 	spin_lock_irq(&side->lock);
-	if (!c->done)
-		return scatto_claimer_give_up(ch, c, ret, least);
-	/* A grant beats a signal, and a deadline. */
+	if (c->done) {
+		/* A grant beats a signal, and a deadline. */
+		spin_unlock_irq(&side->lock);
+		return c->ret;
+	}
+	ret = scatto_claimer_give_up(ch, c, ret, least);
 	spin_unlock_irq(&side->lock);
-	return c->ret;
+	scatto_claim_left(ch);
+	return ret;
 }
 
 /*
@@ -231,6 +243,7 @@ static bool scatto_grant_used(const struct scatto_endpoint *ep, u64 lo, u64 hi)
 	u64 head = scatto_channel_consumed(ch), seq;
 
 	for (seq = (s64)(head - lo) > 0 ? head : lo; (s64)(hi - seq) > 0; seq++) {
+		scatto_breathe(seq);
 		/* Nothing is read of the slot: the value is all. */
 		u64 stamp = READ_ONCE(ch->stamps[seq & ch->mask]);
 
@@ -316,7 +329,9 @@ long scatto_claim(struct scatto_endpoint *ep, struct scatto_claim *arg,
 	hi = ep->grant_hi;
 	spin_unlock_irq(&side->lock);
 
-	if (scatto_grant_used(ep, lo, hi)) {
+	if (scatto_claim_hopeless(ep)) {
+		ret = -EPIPE;
+	} else if (scatto_grant_used(ep, lo, hi)) {
 		spin_lock_irq(&side->lock);
 		ret = scatto_claim_locked(ch, &c, arg, nonblock);
 	}

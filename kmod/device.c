@@ -352,7 +352,26 @@ static struct miscdevice scatto_device = {
 	.mode	= 0666,
 };
 
-module_misc_device(scatto_device);
+static int __init scatto_init(void)
+{
+	int ret = scatto_repair_init();
+
+	if (ret)
+		return ret;
+	ret = misc_register(&scatto_device);
+	if (ret)
+		scatto_repair_exit();
+	return ret;
+}
+
+static void __exit scatto_exit(void)
+{
+	misc_deregister(&scatto_device);
+	scatto_repair_exit();
+}
+
+module_init(scatto_init);
+module_exit(scatto_exit);
 
 MODULE_DESCRIPTION("Channels of events in mapped rings");
 MODULE_AUTHOR("The scatto authors");

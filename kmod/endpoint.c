@@ -66,6 +66,8 @@ static void scatto_role_begin(struct scatto_channel *ch,
 	switch (ep->role) {
 	case SCATTO_ROLE_PRODUCER:
 		ch->producers++;
+		if (ch->many)
+			ch->many->produced = true;
 		break;
 	case SCATTO_ROLE_CONSUMER:
 		ch->consumers++;
@@ -89,10 +91,9 @@ static void scatto_producer_end(struct scatto_channel *ch)
 {
 	lockdep_assert_held(&ch->lock);
 
-	if (--ch->producers || ch->layout.flags & SCATTO_F_PAUSE)
+	if (--ch->producers || ch->many || ch->layout.flags & SCATTO_F_PAUSE)
 		return;
-	if (!ch->many)
-		scatto_channel_end(ch);
+	scatto_channel_end(ch);
 	scatto_channel_state(ch, SCATTO_STATE_NO_PRODUCER);
 }
 
@@ -138,6 +139,8 @@ static void scatto_role_end(struct scatto_channel *ch,
 	/* Whoever died may have owed a wake-up, so both sides look again. */
 	scatto_side_wake_all(ch, SCATTO_SIDE_DATA);
 	scatto_side_wake_all(ch, SCATTO_SIDE_SPACE);
+	if (ch->many && ep->role == SCATTO_ROLE_PRODUCER)
+		scatto_claim_left(ch);
 }
 
 /*
@@ -174,10 +177,11 @@ static void scatto_places_changed(struct scatto_channel *ch)
 
 	lockdep_assert_held(&ch->lock);
 
-	if (ch->many && !ch->nr_places && !ch->producers &&
-	    ch->area->end == SCATTO_END_OPEN &&
-	    ch->area->state & SCATTO_STATE_NO_PRODUCER) {
+	if (ch->many && ch->many->produced && !ch->nr_places && !ch->producers &&
+	    !(ch->layout.flags & SCATTO_F_PAUSE) &&
+	    !(ch->area->state & SCATTO_STATE_NO_PRODUCER)) {
 		scatto_channel_end(ch);
+		scatto_channel_state(ch, SCATTO_STATE_NO_PRODUCER);
 		changed = true;
 	}
 	if (changed) {
@@ -201,9 +205,11 @@ static void scatto_place_leave(struct scatto_channel *ch,
 	else if (!ch->many)
 		scatto_side_set_mover(&ch->side[SCATTO_SIDE_DATA], NULL);
 	scatto_place_set(ch, ep, NULL);
-	if (ep->role == SCATTO_ROLE_PRODUCER && ch->many)
+	if (ep->role == SCATTO_ROLE_PRODUCER && ch->many) {
 		scatto_repair_leave(ch, ep);
-
+		/* What it stamped after its role had ended it could not wake for. */
+		scatto_side_wake(ch, SCATTO_SIDE_DATA);
+	}
 	scatto_places_changed(ch);
 }
 
@@ -348,6 +354,7 @@ struct scatto_channel *scatto_kernel_join(int fd)
 		ret = -EPIPE;
 	if (!ret) {
 		ch->producers++;
+		ch->many->produced = true;
 		scatto_show_peers(ch);
 		trace_scatto_attach(ch->id, SCATTO_ROLE_PRODUCER,
 				    scatto_channel_published(ch));

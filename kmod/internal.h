@@ -25,6 +25,7 @@
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/poll.h>
+#include <linux/sched.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
@@ -39,6 +40,17 @@ struct scatto_user;
 #define SCATTO_MAX_SCAN		SCATTO_WAIT_MOST
 
 #define SCATTO_DEFAULT_PRODUCERS	64
+
+/*
+ * Offers the CPU now and then in a loop over slots, but not at once: most are
+ * short, and who takes it (others that send, say) may keep it for longer than all
+ * of the loop takes.
+ */
+static inline void scatto_breathe(u64 slots)
+{
+	if (slots % 4096 == 4095)
+		cond_resched();
+}
 
 /* Each wake-up looks at all of one side's sleepers, interrupts off. */
 #define SCATTO_MAX_SLEEPERS	1024
@@ -85,13 +97,14 @@ struct scatto_kernel_intents {
  */
 struct scatto_many {
 	struct scatto_channel *ch;
+	struct delayed_work work;	/* any time; see scatto_many_retry() */
 
 	/* Under ch->lock: see repair.c. */
+	bool produced;			/* somebody has come: the last may go */
 	u64 repair_lo;			/* hull of what is undecided; empty if equal */
 	u64 repair_hi;
 	u64 repairs;
 	unsigned int backoff;		/* of the work, in ms */
-	struct delayed_work work;
 	struct scatto_cover *cover;	/* for one pass */
 
 	/* Under the space side's lock: see claim.c. */
@@ -303,15 +316,18 @@ long scatto_claim(struct scatto_endpoint *ep, struct scatto_claim *arg,
 		  bool nonblock);
 void scatto_claim_done(struct scatto_endpoint *ep, bool delivered);
 unsigned int scatto_claim_serve(struct scatto_channel *ch);
+void scatto_claim_left(struct scatto_channel *ch);
 
 /* repair.c */
+int scatto_repair_init(void);
+void scatto_repair_exit(void);
 int scatto_many_init(struct scatto_channel *ch);
 void scatto_many_free(struct scatto_channel *ch);
 void scatto_many_retry(struct scatto_many *m, unsigned long delay);
 void scatto_intent_clear(struct scatto_channel *ch, u32 index);
 void scatto_repair_leave(struct scatto_channel *ch, struct scatto_endpoint *ep);
 void scatto_repair_grant(struct scatto_channel *ch, struct scatto_endpoint *ep);
-u64 scatto_repair_edge(struct scatto_channel *ch);
+u64 scatto_repair_edge(struct scatto_channel *ch, u64 head);
 u64 scatto_repair_close(struct scatto_channel *ch);
 bool scatto_repair_settle(struct scatto_channel *ch);
 

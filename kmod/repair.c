@@ -20,18 +20,11 @@
 #define SCATTO_BACKOFF_MIN	1
 #define SCATTO_BACKOFF_MAX	1000
 
-/* Slots to look at between two offers of the CPU. */
-#define SCATTO_BREATH		4096
-
 /*
- * Not before the first slots: most repairs are short, and who takes the CPU then
- * (others that send, say) may keep it for longer than all of it takes.
+ * For the tries that come later. Not bound to a CPU: a large ring takes long to
+ * look through, and others wait behind it there.
  */
-static void scatto_breathe(u64 slots)
-{
-	if (slots % SCATTO_BREATH == SCATTO_BREATH - 1)
-		cond_resched();
-}
+static struct workqueue_struct *scatto_wq;
 
 static struct scatto_intent *scatto_intent(const struct scatto_channel *ch,
 					   u32 index)
@@ -67,6 +60,15 @@ static int scatto_bury(struct scatto_channel *ch, u64 seq)
 	       1 : -EAGAIN;
 }
 
+/*
+ * How far @pos is ahead of @head, 0 to one capacity. Signed differences of forged
+ * words do not compose, so each is cut before it is compared with another.
+ */
+static u64 scatto_ahead(const struct scatto_channel *ch, u64 pos, u64 head)
+{
+	return clamp_t(s64, pos - head, 0, ch->layout.capacity);
+}
+
 /* Whatever is forged, candidates are at most one capacity from the cursor. */
 static void scatto_hull_clamp(struct scatto_channel *ch)
 {
@@ -75,11 +77,9 @@ static void scatto_hull_clamp(struct scatto_channel *ch)
 
 	lockdep_assert_held(&ch->lock);
 
-	if ((s64)(m->repair_lo - head) < 0)
-		m->repair_lo = head;
-	if ((s64)(m->repair_hi - head) > (s64)ch->layout.capacity)
-		m->repair_hi = head + ch->layout.capacity;
-	if ((s64)(m->repair_hi - m->repair_lo) <= 0) {
+	m->repair_lo = head + scatto_ahead(ch, m->repair_lo, head);
+	m->repair_hi = head + scatto_ahead(ch, m->repair_hi, head);
+	if (m->repair_hi - head <= m->repair_lo - head) {
 		m->repair_lo = 0;
 		m->repair_hi = 0;
 	}
@@ -113,14 +113,12 @@ static bool scatto_hull_add(struct scatto_channel *ch, u64 lo, u64 hi, u64 claim
 
 	if (lo == SCATTO_INTENT_NONE)
 		return false;
-	if ((s64)(lo - head) < 0)
-		lo = head;
-	if ((s64)(hi - claimed) > 0)
-		hi = claimed;
-	if ((s64)(hi - head) > (s64)ch->layout.capacity)
-		hi = head + ch->layout.capacity;
-	if ((s64)(hi - lo) <= 0)
+	lo = scatto_ahead(ch, lo, head);
+	hi = min(scatto_ahead(ch, hi, head), scatto_ahead(ch, claimed, head));
+	if (lo >= hi)
 		return false;
+	lo += head;
+	hi += head;
 
 	if (!scatto_hull_news(ch, lo, hi))
 		return false;
@@ -206,15 +204,13 @@ static unsigned int scatto_cover_read(struct scatto_channel *ch)
 	return n;
 }
 
-/*
- * The work comes after @delay, whatever was planned: one plan may be far off and
- * another near. Not mod_delayed_work(), which takes a queue by a name that changes
- * between versions.
- */
+/* The work comes after @delay jiffies, or before if that was planned. */
 void scatto_many_retry(struct scatto_many *m, unsigned long delay)
 {
-	cancel_delayed_work(&m->work);
-	schedule_delayed_work(&m->work, delay);
+	/* A plan that is carried out, or made, just now does no harm. */
+	if (!delayed_work_pending(&m->work) ||
+	    time_after(m->work.timer.expires, jiffies + delay))
+		mod_delayed_work(scatto_wq, &m->work, delay);
 }
 
 /* Decides what can be decided of the hull and shrinks it to the rest. */
@@ -339,10 +335,10 @@ void scatto_repair_grant(struct scatto_channel *ch, struct scatto_endpoint *ep)
 	mutex_unlock(&ch->lock);
 }
 
-/* The first slot that is not stamped; at most one capacity from the cursor. */
-u64 scatto_repair_edge(struct scatto_channel *ch)
+/* The first slot that is not stamped; at most one capacity from @head. */
+u64 scatto_repair_edge(struct scatto_channel *ch, u64 head)
 {
-	u64 head = scatto_channel_consumed(ch), n;
+	u64 n;
 
 	for (n = 0; n < ch->layout.capacity && scatto_stamped(ch, head + n); n++)
 		scatto_breathe(n);
@@ -363,7 +359,7 @@ u64 scatto_repair_close(struct scatto_channel *ch)
 	lockdep_assert_held(&ch->lock);
 
 	if (end - head > ch->layout.capacity)
-		return scatto_repair_edge(ch);
+		return scatto_repair_edge(ch, head);
 	for (seq = head; seq != end; seq++) {
 		scatto_breathe(seq - head);
 		made += scatto_bury(ch, seq) == 1;
@@ -380,16 +376,26 @@ u64 scatto_repair_close(struct scatto_channel *ch)
 bool scatto_repair_settle(struct scatto_channel *ch)
 {
 	struct scatto_side *data = &ch->side[SCATTO_SIDE_DATA];
-	u64 edge = scatto_repair_edge(ch);
-	u64 end = scatto_channel_consumed(ch) + ch->layout.capacity, seq;
+	struct scatto_many *m = ch->many;
+	u64 head, edge, end, seq;
 
 	lockdep_assert_held(&ch->lock);
+
+	/* What the kernel has covered until it left. */
+	scatto_repair_pass(ch);
+	m->repair_lo = 0;
+	m->repair_hi = 0;
+
+	/* Read once: the consumer may move it all the time. */
+	head = scatto_channel_consumed(ch);
+	edge = scatto_repair_edge(ch, head);
+	end = head + ch->layout.capacity;
 
 	/* Whoever looked while stamps were forged has seen too much. */
 	spin_lock_irq(&data->lock);
 	ch->seen = edge;
 	spin_unlock_irq(&data->lock);
-	for (seq = edge; (s64)(end - seq) > 0; seq++) {
+	for (seq = edge; seq != end; seq++) {
 		scatto_breathe(end - seq);
 		if (scatto_stamped(ch, seq))
 			WRITE_ONCE(ch->stamps[seq & ch->mask],
@@ -447,4 +453,15 @@ void scatto_many_free(struct scatto_channel *ch)
 	free_percpu(m->intents);
 	free_cpumask_var(m->barrier_mask);
 	kfree(m);
+}
+
+int scatto_repair_init(void)
+{
+	scatto_wq = alloc_workqueue("scatto", WQ_UNBOUND, 0);
+	return scatto_wq ? 0 : -ENOMEM;
+}
+
+void scatto_repair_exit(void)
+{
+	destroy_workqueue(scatto_wq);
 }

@@ -531,6 +531,76 @@ TEST_F(many, claim_first_leaves)
 	EXPECT_EQ(CAPACITY, b.arg->position);
 }
 
+/* One that has no hope does not wait for those before it. */
+TEST_F(many, claim_closed_behind_the_first)
+{
+	struct claimer a = {}, b = {};
+
+	ASSERT_EQ(CAPACITY, fill(&self->p[1]));
+	ASSERT_EQ(0, claimer_start(&a, &self->p[0], CAPACITY, 0, 3000));
+	ASSERT_EQ(0, claimer_start(&b, &self->p[2], 1, 0, -1));
+	EXPECT_EQ(0, dev_close(self->p[2].fd));
+	EXPECT_EQ(-EPIPE, claimer_join(&b));
+	EXPECT_FALSE(claimer_done(&a, 0));
+	EXPECT_EQ(-ETIMEDOUT, claimer_join(&a));
+}
+
+/*
+ * The first is closed while the consumer frees a slot: enough for the next, who
+ * wants less than the wake word said.
+ */
+struct freer {
+	struct end *c;
+	pthread_t thread;
+	volatile bool go, stop;
+	unsigned int delay;
+};
+
+static void *freer_main(void *data)
+{
+	struct freer *f = data;
+	volatile unsigned int i;
+
+	pin(1);
+	for (;;) {
+		while (!f->go)
+			if (f->stop)
+				return NULL;
+		for (i = 0; i < f->delay; i++)
+			;
+		end_release(f->c, f->c->cons->cursor + 1);
+		f->go = false;
+	}
+}
+
+TEST_F_TIMEOUT(many, claim_first_closed_races_release, 600)
+{
+	unsigned long i, n = test_count(5000, 200);
+	struct freer f = { .c = &self->c };
+	uint64_t seed = 7, begin = now_ns();
+
+	ASSERT_EQ(0, pthread_create(&f.thread, NULL, freer_main, &f));
+	for (i = 0; i < n && test_goes_on(begin, 5); i++) {
+		struct claimer a = {}, b = {};
+		struct end first;
+
+		ASSERT_EQ(0, end_open(&first, SCATTO_ROLE_PRODUCER, self->owner));
+		fill(&self->p[1]);
+		ASSERT_EQ(0, claimer_start(&a, &first, CAPACITY, 0, -1));
+		ASSERT_EQ(0, claimer_start(&b, &self->p[2], 1, 0, -1));
+		f.delay = chance(&seed) % 1500;
+		f.go = true;
+		dev_close(first.fd);
+		ASSERT_EQ(0, claimer_join(&b));
+		ASSERT_EQ(-EPIPE, claimer_join(&a));
+		while (f.go)
+			sched_yield();
+		end_drop(&first);
+	}
+	f.stop = true;
+	pthread_join(f.thread, NULL);
+}
+
 /* While somebody queues poll does not promise what is not to be had. */
 TEST_F(many, claim_poll)
 {
@@ -758,6 +828,25 @@ TEST_F(many, ends_with_the_last)
 	EXPECT_EQ(-EPIPE, end_open(&self->p[0], SCATTO_ROLE_PRODUCER, self->owner));
 }
 
+/*
+ * A thread that is in the middle of a send when its endpoint is closed stamps and
+ * may not wake any more. That is made good when the endpoint unmaps.
+ */
+TEST_F(many, stamped_after_close)
+{
+	struct sleeper s;
+	uint64_t at;
+
+	ASSERT_EQ(0, many_claim(&self->p[0], 1, &at));
+	ASSERT_EQ(0, sleeper_start(&s, self->c.fd, 1));
+	EXPECT_EQ(0, dev_close(self->p[0].fd));
+	EXPECT_EQ(-EPIPE, many_publish(&self->p[0], at, 1));
+	EXPECT_EQ(0, end_unmap(&self->p[0]));
+	EXPECT_EQ(0, sleeper_join(&s));
+	EXPECT_EQ(1, drain(&self->c));
+	EXPECT_EQ(0, info_of(self->owner).tombstones);
+}
+
 /* CLOSE with claims open: what is not published by then is a tombstone. */
 TEST_F(many, closed_by_the_owner)
 {
@@ -804,6 +893,82 @@ TEST(pausing)
 		EXPECT_EQ(-EAGAIN, many_recv(&c, &value));
 	}
 	end_drop(&c);
+	close(owner);
+}
+
+/*
+ * Positions forged so far apart that differences of differences change their sign:
+ * an unmapping takes no longer for it, and neither does what comes later.
+ */
+TEST(forged_far_apart)
+{
+	static const uint64_t words[] = {
+		0, 1, 2, 1ULL << 31, 1ULL << 32, (1ULL << 62) + 1, (1ULL << 63) - 1,
+		1ULL << 63, (1ULL << 63) + 1, ~0ULL - 1, ~0ULL,
+	};
+	const unsigned int n = ARRAY_LEN(words);
+	int owner = many_create(NULL, 0, 8, 2, 0, SCATTO_F_PAUSE);
+	uint64_t begin = now_ns(), seed = 3;
+	struct end p, alive, c;
+	unsigned int i;
+
+	ASSERT_LE(0, owner);
+	ASSERT_EQ(0, end_open(&c, SCATTO_ROLE_CONSUMER, owner));
+	ASSERT_EQ(0, end_open(&alive, SCATTO_ROLE_PRODUCER, owner));
+	for (i = 0; i < 2000; i++) {
+		uint64_t lo = words[chance(&seed) % n], hi = words[chance(&seed) % n];
+
+		ASSERT_EQ(0, end_open(&p, SCATTO_ROLE_PRODUCER, owner));
+		p.prod->claimed = words[chance(&seed) % n];
+		c.cons->cursor = words[chance(&seed) % n];
+		many_intend(&p, lo, hi);
+		/* Covered, so that it stays undecided. */
+		many_intend(&alive, lo, hi);
+		end_drop(&p);
+		c.cons->cursor = words[chance(&seed) % n];
+	}
+	EXPECT_GT(10000 * MS, now_ns() - begin);
+	end_drop(&alive);
+	end_drop(&c);
+	close(owner);
+}
+
+/* A cursor that jumps while the kernel looks holds up nobody. */
+static void *jumping_main(void *data)
+{
+	struct crowd *w = data;
+
+	while (!*w->stop) {
+		w->p.cons->cursor = 0;
+		w->p.cons->cursor = 1ULL << 62;
+	}
+	return NULL;
+}
+
+TEST(forged_while_looked_at)
+{
+	int owner = many_create(NULL, 0, 8, 1024, 0, SCATTO_F_PAUSE);
+	uint64_t end = now_ns() + 1500 * MS;
+	volatile bool stop = false;
+	struct crowd w = { .stop = &stop };
+	unsigned long rounds = 0;
+	struct end p;
+	unsigned int i;
+
+	ASSERT_LE(0, owner);
+	ASSERT_EQ(0, end_open(&w.p, SCATTO_ROLE_CONSUMER, owner));
+	ASSERT_EQ(0, pthread_create(&w.thread, NULL, jumping_main, &w));
+	for (; now_ns() < end; rounds++) {
+		ASSERT_EQ(0, end_open(&p, SCATTO_ROLE_PRODUCER, owner));
+		for (i = 0; i < 1024; i++)
+			many_put_stamp(&p, i, 0);
+		end_drop(&p);
+	}
+	stop = true;
+	pthread_join(w.thread, NULL);
+	printf("# %lu rounds\n", rounds);
+	EXPECT_LT(10, rounds);
+	end_drop(&w.p);
 	close(owner);
 }
 

@@ -179,10 +179,10 @@ static void victim_main(int sock, int owner)
 }
 
 /* Orders without waiting for it to be done. */
-static int victim_begin(struct victim *v, enum op op, uint64_t at, uint32_t n,
+static int victim_begin(struct victim *v, enum op what, uint64_t at, uint32_t n,
 			uint64_t value)
 {
-	struct order o = { .op = op, .n = n, .at = at, .value = value };
+	struct order o = { .op = what, .n = n, .at = at, .value = value };
 
 	return send(v->sock, &o, sizeof(o), MSG_NOSIGNAL) == sizeof(o) ? 0 : -errno;
 }
@@ -206,16 +206,16 @@ static bool victim_answers(struct victim *v)
 	return poll(&pfd, 1, 0) == 1;
 }
 
-static int64_t victim_do(struct victim *v, enum op op, uint64_t at, uint32_t n,
+static int64_t victim_do(struct victim *v, enum op what, uint64_t at, uint32_t n,
 			 uint64_t value)
 {
-	return victim_begin(v, op, at, n, value) ?: victim_answer(v, NULL);
+	return victim_begin(v, what, at, n, value) ?: victim_answer(v, NULL);
 }
 
 /* The same for the orders that answer with a position. */
-static int64_t victim_claim(struct victim *v, enum op op, uint32_t n, uint64_t *at)
+static int64_t victim_claim(struct victim *v, enum op what, uint32_t n, uint64_t *at)
 {
-	return victim_begin(v, op, 0, n, 0) ?: victim_answer(v, at);
+	return victim_begin(v, what, 0, n, 0) ?: victim_answer(v, at);
 }
 
 /* An attached producer in a process of its own, of group @pgid unless -1. */
@@ -411,10 +411,10 @@ FIXTURE_TEARDOWN(step)
 }
 
 /* The victim's part up to its claim; *@at: where that is. */
-static int step_claim(struct chan *ch, struct victim *v, enum step step, uint64_t *at)
+static int step_claim(struct chan *ch, struct victim *v, enum step after, uint64_t *at)
 {
 	*at = many_claimed(&ch->p);
-	switch (step) {
+	switch (after) {
 	case AFTER_ATTACH:
 		return 0;
 	case AFTER_C4:
@@ -435,19 +435,19 @@ static int step_claim(struct chan *ch, struct victim *v, enum step step, uint64_
 }
 
 /* And beyond it. */
-static int step_publish(struct victim *v, enum step step, uint64_t at)
+static int step_publish(struct victim *v, enum step after, uint64_t at)
 {
 	int ret = 0, i;
 
-	for (i = 0; i < BATCH && !ret && step >= AFTER_P1 &&
-	     step != AFTER_GRANT && step != AFTER_GRANT_FAULT; i++)
+	for (i = 0; i < BATCH && !ret && after >= AFTER_P1 &&
+	     after != AFTER_GRANT && after != AFTER_GRANT_FAULT; i++)
 		ret = victim_do(v, OP_FILL, at + i, 0, BY_VICTIM + i);
 	for (i = BATCH - 1; i >= 0 && !ret; i--) {
-		bool all = step == AFTER_P2 || step == AFTER_GRANT_P2;
+		bool all = after == AFTER_P2 || after == AFTER_GRANT_P2;
 
-		if (all || (i == BATCH - 1 && (step == AFTER_P2_LAST ||
-					       step == AFTER_GRANT_P2_LAST)) ||
-		    (i && step == AFTER_P2_BUT_FIRST))
+		if (all || (i == BATCH - 1 && (after == AFTER_P2_LAST ||
+					       after == AFTER_GRANT_P2_LAST)) ||
+		    (i && after == AFTER_P2_BUT_FIRST))
 			ret = victim_do(v, OP_STAMP, at + i, 0, 0);
 	}
 	return ret;
@@ -1044,7 +1044,7 @@ TEST_F(orphan, last_one_has_closed_but_can_write)
 	ASSERT_EQ(0, victim_do(&v, OP_CLOSE, 0, 0, 0));
 	ASSERT_LE(0, many_send(&ch->p, AFTER));
 	end_drop(&ch->p);
-	EXPECT_EQ(SCATTO_STATE_NO_PRODUCER, ch->c.area->state);
+	EXPECT_EQ(0, ch->c.area->state);
 	EXPECT_EQ(SCATTO_END_OPEN, ch->c.area->end);
 	EXPECT_FALSE(many_stamped(&ch->c, at));
 
@@ -1055,6 +1055,7 @@ TEST_F(orphan, last_one_has_closed_but_can_write)
 	ASSERT_EQ(0, victim_do(&v, OP_UNMAP, 0, 0, 0));
 	EXPECT_EQ(0, sleeper_join(&s));
 	EXPECT_EQ(3, ch->c.area->end);
+	EXPECT_EQ(SCATTO_STATE_NO_PRODUCER, ch->c.area->state);
 	EXPECT_NEXT(ch, BY_VICTIM, TOMB, AFTER);
 	victim_kill(&v);
 }
