@@ -38,6 +38,49 @@ static uint64_t stamp_load(const struct scatto_consumer *c, uint64_t seq)
 	return __atomic_load_n(&c->stamps[seq & c->mask], __ATOMIC_ACQUIRE);
 }
 
+/* Events lost just before, if that is what the upper half counts. */
+static uint64_t stamp_lost(uint64_t stamp)
+{
+	return stamp & SCATTO_STAMP_RUN ? 0 : stamp >> SCATTO_STAMP_LOST_SHIFT;
+}
+
+/* Of a ring of runs the oldest is forgotten when there is no room. */
+static void note_skipped(struct scatto_consumer *c, uint64_t first,
+			 uint64_t count)
+{
+	struct consumer *priv = (struct consumer *)c;
+	__u64 *total = &endpoint_consumer(c->ep)->skipped;
+	struct scatto_run *run;
+
+	c->tombstones += count;
+	/* For information: whoever has the place writes it, and nobody else. */
+	__atomic_store_n(total, __atomic_load_n(total, __ATOMIC_RELAXED) + count,
+			 __ATOMIC_RELAXED);
+
+	run = &priv->runs[(priv->next_run - 1) % SKIPPED_RUNS];
+	if (priv->next_run != priv->first_run &&
+	    run->first + run->count == first) {
+		run->count += count;
+		return;
+	}
+	if (priv->next_run - priv->first_run == SKIPPED_RUNS)
+		priv->first_run++;
+	run = &priv->runs[priv->next_run++ % SKIPPED_RUNS];
+	run->first = first;
+	run->count = count;
+}
+
+int scatto_skipped(struct scatto_consumer *c, struct scatto_run *runs,
+		   uint32_t max)
+{
+	struct consumer *priv = (struct consumer *)c;
+	uint32_t n = 0;
+
+	while (n < max && priv->first_run != priv->next_run)
+		runs[n++] = priv->runs[priv->first_run++ % SKIPPED_RUNS];
+	return (int)n;
+}
+
 /*
  * Goes over tombstones to the next event. What they say was lost belongs to
  * that event, which may be found by a later call only. What is skipped is given
@@ -57,11 +100,11 @@ static int skip_tombstones(struct scatto_consumer *c, uint64_t end)
 			ret = 0;
 			break;
 		}
-		c->lost_ahead += stamp >> SCATTO_STAMP_LOST_SHIFT;
+		c->lost_ahead += stamp_lost(stamp);
 		next++;
 	}
 	if (next != c->next) {
-		c->tombstones += next - c->next;
+		note_skipped(c, c->next, next - c->next);
 		c->avail = next;
 		__scatto_consumer_flush(c, next);
 	}
@@ -91,43 +134,71 @@ static int run_begin(struct scatto_consumer *c)
 		return ret;
 
 	stamp = stamp_load(c, c->next);
-	c->lost = c->lost_ahead + (stamp >> SCATTO_STAMP_LOST_SHIFT);
+	c->lost = c->lost_ahead + stamp_lost(stamp);
 	c->lost_total += c->lost;
 	c->lost_ahead = 0;
 	c->avail = c->next + 1;
 	return 0;
 }
 
+/* An event that nothing was lost before? */
+static bool stamp_plain(uint64_t stamp, uint64_t seq, unsigned int shift)
+{
+	return stamp_is(stamp, seq, shift) &&
+	       !(stamp & SCATTO_STAMP_TOMBSTONE) && !stamp_lost(stamp);
+}
+
 /*
  * A loss is told by the run it precedes, so the event after a loss begins a
  * run, and ends it as well: with the next event scatto_lost() is 0 again
  * without the inline functions having to care.
+ *
+ * What was published together is taken at once: the other stamps need no look,
+ * and their lines stay with the producer. Its word for how many that are is
+ * good for no more than what can be there.
  */
 int __scatto_consumer_stamped(struct scatto_consumer *c, uint32_t n)
 {
-	uint64_t end, want;
+	uint64_t end = __atomic_load_n(&c->chan->end, __ATOMIC_ACQUIRE);
+	const __u64 *stamps = c->stamps;
+	unsigned int shift = c->shift;
+	uint64_t mask = c->mask;
+	uint64_t seq = c->avail;
+	uint64_t stamp = stamp_load(c, seq);
+	uint64_t most, want;
 
-	if (c->avail == c->next) {
-		int ret = run_begin(c);
+	if (seq == c->next) {
+		if (c->lost_ahead || seq >= end ||
+		    !stamp_plain(stamp, seq, shift)) {
+			int ret = run_begin(c);
 
-		if (ret)
-			return ret;
+			if (ret == -EAGAIN)
+				__scatto_consumer_idle(c);
+			if (ret)
+				return ret;
+			seq = c->avail;
+			stamp = stamp_load(c, seq);
+		} else {
+			c->lost = 0;
+		}
+		c->idle = 0;
 	}
 	if (c->lost)
 		return 0;
 
-	end = __atomic_load_n(&c->chan->end, __ATOMIC_ACQUIRE);
 	want = n > LOOK_AHEAD ? n : LOOK_AHEAD;
-	if (want > c->mask + 1)
-		want = c->mask + 1;
-	while (c->avail - c->next < want && c->avail < end) {
-		uint64_t stamp = stamp_load(c, c->avail);
+	most = end - c->next - 1 < mask ? end - c->next : mask + 1;
+	want = (want < most ? want : most) + c->next;
+	most += c->next;
+	while (seq < want && stamp_plain(stamp, seq, shift)) {
+		uint64_t run = stamp & SCATTO_STAMP_RUN ?
+			       stamp >> SCATTO_STAMP_LOST_SHIFT : 1;
 
-		if (!stamp_is(stamp, c->avail, c->shift) ||
-		    stamp & SCATTO_STAMP_TOMBSTONE ||
-		    stamp >> SCATTO_STAMP_LOST_SHIFT)
-			break;
-		c->avail++;
+		if (!run || run > most - seq)
+			run = 1;
+		seq += run;
+		stamp = __atomic_load_n(&stamps[seq & mask], __ATOMIC_ACQUIRE);
 	}
+	c->avail = seq;
 	return 0;
 }

@@ -18,17 +18,6 @@
  */
 #define DEFAULT_SPIN	20
 
-/* The public part first: what users hold is the address of both. */
-struct producer {
-	struct scatto_producer pub;
-	struct __scatto_endpoint ep;
-};
-
-struct consumer {
-	struct scatto_consumer pub;
-	struct __scatto_endpoint ep;
-};
-
 /**
  * struct source - where an endpoint comes from: one of these
  * @ch: a channel handle
@@ -81,6 +70,19 @@ static bool layout_fits(const struct scatto_layout *layout)
 	       sizeof(struct scatto_consumer_area);
 }
 
+/* The intent of a producer of kind MPSC lies within its region, and aligned. */
+static bool intent_fits(const struct __scatto_endpoint *ep)
+{
+	uint64_t size = ep->layout.region[SCATTO_REGION_PRODUCER].size;
+	uint64_t offset = ep->layout.intent_offset;
+	uint64_t stride = ep->layout.intent_stride;
+
+	return offset <= size && ep->index < ep->layout.max_producers &&
+	       stride >= sizeof(struct scatto_intent) &&
+	       !(offset % 8) && !(stride % 8) &&
+	       (size - offset) / stride > ep->index;
+}
+
 /*
  * As the module does by itself, the mapping of a role is kept out of forked
  * children: there it would be a second user of the same role.
@@ -96,6 +98,14 @@ int endpoint_map(struct __scatto_endpoint *ep)
 		return -EOPNOTSUPP;
 	if (!layout_fits(&ep->layout))
 		return -EPROTO;
+	if (ep->role == SCATTO_ROLE_PRODUCER &&
+	    ep->layout.kind == SCATTO_KIND_MPSC) {
+		/* A module that cannot claim yet. */
+		if (!ep->layout.intent_offset)
+			return -EOPNOTSUPP;
+		if (!intent_fits(ep))
+			return -EPROTO;
+	}
 	for (i = 0; i < SCATTO_NR_REGIONS; i++) {
 		const struct scatto_region *region = &ep->layout.region[i];
 		int prot = PROT_READ | (region->writable ? PROT_WRITE : 0);
@@ -210,6 +220,9 @@ static void *line_alloc(size_t size)
 	return mem;
 }
 
+/* Where nobody queues for claims. */
+static const __u32 no_claimers;
+
 static void producer_init(struct scatto_producer *p,
 			  struct __scatto_endpoint *ep)
 {
@@ -230,6 +243,14 @@ static void producer_init(struct scatto_producer *p,
 	p->flags = layout->flags;
 	p->chan = endpoint_channel(ep);
 	p->ep = ep;
+	if (layout->kind != SCATTO_KIND_MPSC)
+		return;
+	p->claim_cursor = &endpoint_producer(ep)->claimed;
+	p->stamps = endpoint_stamps(ep);
+	p->intent = endpoint_intent(ep);
+	p->claimers = ep->backend->claim ? &endpoint_channel(ep)->claimers :
+					   &no_claimers;
+	p->shift = (uint32_t)__builtin_ctzll(layout->capacity);
 }
 
 static void consumer_init(struct scatto_consumer *c,
@@ -245,7 +266,7 @@ static void consumer_init(struct scatto_consumer *c,
 	c->cursor = &endpoint_consumer(ep)->cursor;
 	c->space_wake = &endpoint_channel(ep)->space_wake;
 	if (layout->kind == SCATTO_KIND_MPSC)
-		c->stamps = (__u64 *)(data + layout->stamp_offset);
+		c->stamps = endpoint_stamps(ep);
 	else
 		c->published = &endpoint_producer(ep)->published;
 	c->slot_size = layout->slot_size;
@@ -267,13 +288,6 @@ static int producer_new(const struct source *from, struct scatto_producer **out)
 	if (ret) {
 		free(p);
 		return ret;
-	}
-	if (p->ep.layout.kind != SCATTO_KIND_SPSC) {
-		endpoint_unmap(&p->ep);
-		if (from->ch || from->name)
-			close(p->ep.fd);
-		free(p);
-		return -EOPNOTSUPP;
 	}
 	producer_init(&p->pub, &p->ep);
 	*out = &p->pub;
@@ -343,6 +357,8 @@ static int config_read(const struct scatto_config *from,
 		if (bytes[i])
 			return -E2BIG;
 	*cfg = *from;
+	if (cfg->reserved0)
+		return -EINVAL;
 	for (i = 0; i < sizeof(cfg->reserved) / sizeof(cfg->reserved[0]); i++)
 		if (cfg->reserved[i])
 			return -EINVAL;
@@ -364,7 +380,7 @@ int scatto_features(uint32_t backend, uint64_t *features)
 	KEEP_ERRNO();
 
 	if (backend == SCATTO_BACKEND_LOCAL) {
-		*features = SCATTO_FEATURE_SPSC;
+		*features = SCATTO_FEATURE_SPSC | SCATTO_FEATURE_MPSC;
 		return 0;
 	}
 	if (backend != SCATTO_BACKEND_KERNEL)
@@ -505,6 +521,9 @@ void scatto_producer_close(struct scatto_producer *p)
 
 	if (!p)
 		return;
+	/* SPSC: what is claimed is not visible, and stays so. */
+	if (p->claim_cursor && p->claimed && p->ep->pid == getpid())
+		__scatto_many_publish(p, p->next, 0, p->claimed);
 	endpoint_close(p->ep);
 	free(p);
 }

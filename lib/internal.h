@@ -44,10 +44,28 @@ struct sleep_req {
 };
 
 /**
+ * struct claim_req - a claim that waits
+ * @count: slots wanted
+ * @least: slots that do at the deadline
+ * @deadline: CLOCK_MONOTONIC nanoseconds, or SCATTO_FOREVER
+ * @position: out: the first one
+ * @granted: out: how many
+ */
+struct claim_req {
+	uint32_t count;
+	uint32_t least;
+	uint64_t deadline;
+	uint64_t position;
+	uint32_t granted;
+};
+
+/**
  * struct backend - how one kind of endpoint works
  * @detach: ends the role; the caller unmaps and closes
  * @sleep: 0 when there may be something to see, -ETIMEDOUT, -EINTR, ...
  * @wake: looks at who of the other side can go on
+ * @claim: waits for free slots and claims them (kind MPSC); NULL where the
+ *	claim has to be tried again after a sleep
  * @close: ends the stream for all
  * @info: fills in all but size
  */
@@ -55,6 +73,7 @@ struct backend {
 	void (*detach)(struct __scatto_endpoint *ep);
 	int (*sleep)(struct __scatto_endpoint *ep, const struct sleep_req *req);
 	void (*wake)(struct __scatto_endpoint *ep);
+	int (*claim)(struct __scatto_endpoint *ep, struct claim_req *req);
 	int (*close)(struct __scatto_endpoint *ep);
 	int (*info)(const struct __scatto_endpoint *ep,
 		    struct scatto_info *info);
@@ -92,6 +111,31 @@ struct scatto_channel {
 	struct __scatto_endpoint ep;
 };
 
+/* The public part first: what users hold is the address of both. */
+struct producer {
+	struct scatto_producer pub;
+	struct __scatto_endpoint ep;
+};
+
+/* Runs of tombstones that are kept until somebody asks, a power of two. */
+#define SKIPPED_RUNS	64
+
+/**
+ * struct consumer - what is behind a consumer
+ * @pub: what users see of it
+ * @ep: its endpoint
+ * @runs: of tombstones skipped: number i is at i modulo SKIPPED_RUNS
+ * @first_run: number of the oldest that is kept
+ * @next_run: number of the next
+ */
+struct consumer {
+	struct scatto_consumer pub;
+	struct __scatto_endpoint ep;
+	struct scatto_run runs[SKIPPED_RUNS];
+	uint64_t first_run;
+	uint64_t next_run;
+};
+
 struct scatto_observer {
 	struct __scatto_endpoint ep;
 };
@@ -122,6 +166,21 @@ static inline struct scatto_consumer_area *
 endpoint_consumer(const struct __scatto_endpoint *ep)
 {
 	return ep->map[SCATTO_REGION_CONSUMER];
+}
+
+/* Kind MPSC */
+static inline struct scatto_intent *
+endpoint_intent(const struct __scatto_endpoint *ep)
+{
+	return (void *)((char *)ep->map[SCATTO_REGION_PRODUCER] +
+			ep->layout.intent_offset +
+			(size_t)ep->index * ep->layout.intent_stride);
+}
+
+static inline __u64 *endpoint_stamps(const struct __scatto_endpoint *ep)
+{
+	return (void *)((char *)ep->map[SCATTO_REGION_DATA] +
+			ep->layout.stamp_offset);
 }
 
 /* The stamp of event @seq, without what is lost and tombstones. */

@@ -97,6 +97,27 @@ static void kernel_wake(struct __scatto_endpoint *ep)
 	call(ep->fd, SCATTO_IOC_WAKE, NULL);
 }
 
+static int kernel_claim(struct __scatto_endpoint *ep, struct claim_req *req)
+{
+	struct scatto_claim arg = {
+		.size = sizeof(arg),
+		.count = req->count,
+		.least = req->least,
+	};
+	int ret;
+
+	if (req->deadline != SCATTO_FOREVER) {
+		arg.flags |= SCATTO_CLAIM_DEADLINE;
+		arg.deadline = req->deadline;
+	}
+	ret = call(ep->fd, SCATTO_IOC_CLAIM, &arg);
+	if (ret < 0)
+		return ret;
+	req->position = arg.position;
+	req->granted = arg.granted;
+	return 0;
+}
+
 static int kernel_close(struct __scatto_endpoint *ep)
 {
 	int ret = call(ep->fd, SCATTO_IOC_CLOSE, NULL);
@@ -119,6 +140,7 @@ static const struct backend kernel_backend = {
 	.detach	= kernel_detach,
 	.sleep	= kernel_sleep,
 	.wake	= kernel_wake,
+	.claim	= kernel_claim,
 	.close	= kernel_close,
 	.info	= kernel_info,
 };
@@ -131,6 +153,7 @@ int kernel_create(const struct scatto_config *cfg, struct __scatto_endpoint *ep)
 		.flags = cfg->flags,
 		.slot_size = cfg->slot_size,
 		.capacity = cfg->capacity,
+		.max_producers = cfg->max_producers,
 		.mode = cfg->mode,
 	};
 	int fd, ret;

@@ -24,10 +24,15 @@
  * leaves it. S1 comes before S2, P4 before P5: a sleeper that relies on an
  * armed word which is then disarmed, by whomever, has read seq before it
  * changes, so S5 does not sleep, or P6 ends it. Everybody woken looks again and
- * arms again. A sleeper that leaves for another reason leaves the word armed,
- * since others may rely on it; that costs a publisher one system call.
+ * arms again, unless it has what it wants. A sleeper that leaves for another
+ * reason leaves the word armed, since others may rely on it; that costs a
+ * publisher one system call.
  *
  * A wake word of 0 is final: the other side is told to come and look at state.
+ *
+ * Kind MPSC: P1 is the stamp of a slot, P3 the look of
+ * Documentation/many-producers.rst. Nobody claims for a producer that sleeps:
+ * woken, it tries again, and another may have been quicker.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -44,6 +49,9 @@
 
 #include "internal.h"
 #include "local.h"
+
+/* As the module's. */
+#define DEFAULT_PRODUCERS	64
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL	0x0008U
@@ -199,32 +207,151 @@ static int local_sleep(struct __scatto_endpoint *ep,
 		}
 		__atomic_fetch_add(&side->sleeps, 1, __ATOMIC_RELAXED);
 		ret = futex_wait(&side->seq, seq, req->deadline);
-		if (ret)
+		/* Who has what it wants need not arm again. */
+		if (ret || req->reached(req->arg, req->want))
 			break;
 	}
 	__atomic_fetch_sub(&side->sleepers, 1, __ATOMIC_RELAXED);
 	return ret;
 }
 
-/* Everything that anybody may still read has been written. */
-static void end_stream(struct __scatto_endpoint *ep)
+static uint64_t consumed_of(const struct __scatto_endpoint *ep)
+{
+	return __atomic_load_n(&endpoint_consumer(ep)->cursor,
+			       __ATOMIC_ACQUIRE);
+}
+
+/* Kind MPSC: the first slot that is not stamped. */
+static uint64_t first_hole(const struct __scatto_endpoint *ep)
+{
+	unsigned int shift = (unsigned int)__builtin_ctzll(ep->layout.capacity);
+	uint64_t mask = ep->layout.capacity - 1;
+	uint64_t head = consumed_of(ep);
+	uint64_t pos = head;
+
+	while (pos - head <= mask &&
+	       stamp_is(__atomic_load_n(&endpoint_stamps(ep)[pos & mask],
+					__ATOMIC_ACQUIRE), pos, shift))
+		pos++;
+	return pos;
+}
+
+/*
+ * Kind MPSC: what is claimed and has no stamp gets one. Nobody is interrupted:
+ * who stamps such a slot later finds that the channel is closed.
+ */
+static void fill_holes(const struct __scatto_endpoint *ep, uint64_t pos,
+		       uint64_t to)
+{
+	unsigned int shift = (unsigned int)__builtin_ctzll(ep->layout.capacity);
+	uint64_t mask = ep->layout.capacity - 1;
+
+	for (; pos != to; pos++) {
+		__u64 *at = &endpoint_stamps(ep)[pos & mask];
+		__u64 stamp = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+
+		if (stamp_is(stamp, pos, shift))
+			continue;
+		if (__atomic_compare_exchange_n(at, &stamp, stamp_lap(pos, shift) |
+						SCATTO_STAMP_TOMBSTONE, false,
+						__ATOMIC_ACQ_REL,
+						__ATOMIC_RELAXED))
+			__atomic_fetch_add(&endpoint_channel(ep)->tombstones, 1,
+					   __ATOMIC_RELAXED);
+	}
+}
+
+/* Everything that anybody may still read is written, or is after this. */
+static void end_stream(const struct __scatto_endpoint *ep)
 {
 	struct scatto_channel_area *chan = endpoint_channel(ep);
-	uint64_t head = __atomic_load_n(&endpoint_consumer(ep)->cursor,
-					__ATOMIC_ACQUIRE);
-	uint64_t tail = __atomic_load_n(&endpoint_producer(ep)->published,
-					__ATOMIC_ACQUIRE);
+	const struct scatto_producer_area *prod = endpoint_producer(ep);
+	bool many = ep->layout.kind == SCATTO_KIND_MPSC;
+	uint64_t tail = __atomic_load_n(many ? &prod->claimed :
+					&prod->published, __ATOMIC_ACQUIRE);
+	uint64_t head = consumed_of(ep);
 	__u64 open = SCATTO_END_OPEN;
 
-	if (tail - head > ep->layout.capacity)
+	/* Nobody is left who could stamp, so claims are of no interest. */
+	if (many && ep->role == SCATTO_ROLE_PRODUCER)
+		tail = first_hole(ep);
+	else if (tail - head > ep->layout.capacity)
 		tail = head;
+	else if (many)
+		fill_holes(ep, head, tail);
 	__atomic_compare_exchange_n(&chan->end, &open, tail, false,
 				    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
-static void set_state(struct __scatto_endpoint *ep, __u32 bits)
+/* Returns what it was. */
+static __u32 set_state(struct __scatto_endpoint *ep, __u32 bits)
 {
-	__atomic_fetch_or(&endpoint_channel(ep)->state, bits, __ATOMIC_RELEASE);
+	return __atomic_fetch_or(&endpoint_channel(ep)->state, bits,
+				 __ATOMIC_ACQ_REL);
+}
+
+/* Kind MPSC: a place, or -EBUSY, or -EPIPE once the last producer has left. */
+static int place_take(struct __scatto_endpoint *ep)
+{
+	struct scatto_local *local = ep->local;
+	__u32 n = __atomic_load_n(&local->entered, __ATOMIC_RELAXED);
+	uint32_t i;
+
+	do {
+		if (n & LOCAL_OVER)
+			return -EPIPE;
+		if (n >= ep->layout.max_producers)
+			return -EBUSY;
+	} while (!__atomic_compare_exchange_n(&local->entered, &n, n + 1, false,
+					      __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
+	/* A bit is given back before its count: one of them is free. */
+	for (i = 0; i < ep->layout.max_producers; i++) {
+		__u64 bit = 1ULL << i % 64;
+
+		if (!(__atomic_fetch_or(&local->places[i / 64], bit,
+					__ATOMIC_ACQ_REL) & bit)) {
+			ep->index = i;
+			__atomic_store_n(&endpoint_intent(ep)->lo,
+					 SCATTO_INTENT_NONE, __ATOMIC_RELEASE);
+			__atomic_fetch_add(&endpoint_channel(ep)->producers, 1,
+					   __ATOMIC_RELAXED);
+			return 0;
+		}
+	}
+	/* Somebody forges. */
+	__atomic_fetch_sub(&local->entered, 1, __ATOMIC_RELEASE);
+	return -EBUSY;
+}
+
+/* Gives it back; true when it was the last, and nobody can come after it. */
+static bool place_leave(struct __scatto_endpoint *ep, bool pause)
+{
+	struct scatto_local *local = ep->local;
+	__u32 n = __atomic_load_n(&local->entered, __ATOMIC_RELAXED);
+	__u32 left;
+
+	__atomic_store_n(&endpoint_intent(ep)->lo, SCATTO_INTENT_NONE,
+			 __ATOMIC_RELEASE);
+	__atomic_fetch_sub(&endpoint_channel(ep)->producers, 1,
+			   __ATOMIC_RELAXED);
+	__atomic_fetch_and(&local->places[ep->index / 64],
+			   ~(1ULL << ep->index % 64), __ATOMIC_RELEASE);
+	do {
+		left = n == 1 && !pause ? LOCAL_OVER : n - 1;
+	} while (!__atomic_compare_exchange_n(&local->entered, &n, left, false,
+					      __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
+	return left == LOCAL_OVER;
+}
+
+static void leave_many(struct __scatto_endpoint *ep)
+{
+	if (!place_leave(ep, ep->layout.flags & SCATTO_F_PAUSE))
+		return;
+	end_stream(ep);
+	set_state(ep, SCATTO_STATE_NO_PRODUCER);
+	side_wake(&ep->local->data);
 }
 
 /*
@@ -236,7 +363,10 @@ static void local_detach(struct __scatto_endpoint *ep)
 	struct scatto_channel_area *chan = endpoint_channel(ep);
 	bool pause = ep->layout.flags & SCATTO_F_PAUSE;
 
-	if (ep->role == SCATTO_ROLE_PRODUCER) {
+	if (ep->role == SCATTO_ROLE_PRODUCER &&
+	    ep->layout.kind == SCATTO_KIND_MPSC) {
+		leave_many(ep);
+	} else if (ep->role == SCATTO_ROLE_PRODUCER) {
 		if (!pause) {
 			end_stream(ep);
 			set_state(ep, SCATTO_STATE_NO_PRODUCER);
@@ -259,12 +389,16 @@ static int local_close(struct __scatto_endpoint *ep)
 {
 	struct scatto_channel_area *chan = endpoint_channel(ep);
 
-	if (__atomic_load_n(&chan->state, __ATOMIC_ACQUIRE) &
-	    SCATTO_STATE_CLOSED)
+	if (set_state(ep, SCATTO_STATE_CLOSED) & SCATTO_STATE_CLOSED)
 		return -EPIPE;
-	end_stream(ep);
-	set_state(ep, SCATTO_STATE_CLOSED);
 	__atomic_store_n(&chan->data_wake, 0, __ATOMIC_RELEASE);
+	/*
+	 * Who has published and seen neither has done so before this, and what
+	 * it has published is visible. Without membarrier(2) now, although there
+	 * was at creation, an event may be left out of the stream.
+	 */
+	barrier_for_all(ep);
+	end_stream(ep);
 	side_wake(&ep->local->data);
 	side_wake(&ep->local->space);
 	return 0;
@@ -313,6 +447,8 @@ static int local_info(const struct __scatto_endpoint *ep,
 		.space_wakes = __atomic_load_n(&local->space.wakes,
 					       __ATOMIC_RELAXED),
 		.layout = ep->layout,
+		.skipped = __atomic_load_n(&endpoint_consumer(ep)->skipped,
+					   __ATOMIC_RELAXED),
 	};
 	return 0;
 }
@@ -335,7 +471,10 @@ static int local_layout(struct scatto_layout *layout, uint32_t role)
 	if (layout->kind != SCATTO_KIND_SPSC &&
 	    layout->kind != SCATTO_KIND_MPSC)
 		return -EINVAL;
-	if (layout->flags & ~(uint32_t)(SCATTO_F_CREATE | SCATTO_F_FENCE))
+	if (layout->flags & ~(uint32_t)(SCATTO_F_PAUSE | SCATTO_F_FENCE))
+		return -EINVAL;
+	if (!layout->max_producers || layout->max_producers >
+	    (layout->kind == SCATTO_KIND_MPSC ? SCATTO_MAX_PRODUCERS : 1))
 		return -EINVAL;
 	if (layout->slot_size < SCATTO_MIN_SLOT_SIZE ||
 	    layout->slot_size > SCATTO_MAX_SLOT_SIZE)
@@ -347,17 +486,23 @@ static int local_layout(struct scatto_layout *layout, uint32_t role)
 
 	layout->slot_stride = (uint32_t)round_up(layout->slot_size, 8);
 	layout->consumer_stride = (uint32_t)page;
-	layout->max_producers = 1;
 	layout->max_consumers = 1;
-	if (layout->kind == SCATTO_KIND_MPSC)
+	if (layout->kind == SCATTO_KIND_MPSC) {
 		layout->slot_offset = round_up(layout->capacity * 8,
 					       SCATTO_LINE);
+		layout->intent_offset = sizeof(struct scatto_producer_area);
+		layout->intent_stride = sizeof(struct scatto_intent);
+	}
 
 	for (i = 0; i < SCATTO_NR_REGIONS; i++) {
 		struct scatto_region *region = &layout->region[i];
 
 		region->offset = at;
 		region->size = page;
+		if (i == SCATTO_REGION_PRODUCER)
+			region->size = round_up(sizeof(struct scatto_producer_area) +
+						(uint64_t)layout->intent_stride *
+						layout->max_producers, page);
 		if (i == SCATTO_REGION_DATA)
 			region->size = round_up(layout->slot_offset +
 						layout->capacity *
@@ -371,8 +516,10 @@ static int local_layout(struct scatto_layout *layout, uint32_t role)
 		role == SCATTO_ROLE_PRODUCER;
 	layout->region[SCATTO_REGION_CONSUMER].writable =
 		role == SCATTO_ROLE_CONSUMER;
+	/* An owner that closes makes tombstones. */
 	layout->region[SCATTO_REGION_DATA].writable =
-		role == SCATTO_ROLE_PRODUCER;
+		role == SCATTO_ROLE_PRODUCER ||
+		(role == SCATTO_ROLE_OWNER && layout->kind == SCATTO_KIND_MPSC);
 	return 0;
 }
 
@@ -426,6 +573,8 @@ static int local_read(int fd, uint32_t role, struct scatto_layout *layout)
 	layout->flags = __atomic_load_n(&chan->flags, __ATOMIC_RELAXED);
 	layout->slot_size = __atomic_load_n(&chan->slot_size, __ATOMIC_RELAXED);
 	layout->capacity = __atomic_load_n(&chan->capacity, __ATOMIC_RELAXED);
+	layout->max_producers = __atomic_load_n(&local->max_producers,
+						__ATOMIC_RELAXED);
 	ret = local_layout(layout, role);
 	if (!ret && (uint64_t)st.st_size < layout_bytes(layout))
 		ret = -EINVAL;
@@ -463,6 +612,7 @@ int local_create(const struct scatto_config *cfg, struct __scatto_endpoint *ep)
 		.flags = cfg->flags,
 		.slot_size = cfg->slot_size,
 		.capacity = cfg->capacity,
+		.max_producers = cfg->max_producers,
 	};
 	struct scatto_channel_area *chan;
 	struct stat st;
@@ -471,10 +621,15 @@ int local_create(const struct scatto_config *cfg, struct __scatto_endpoint *ep)
 
 	if (cfg->flags & ~(uint32_t)SCATTO_F_CREATE)
 		return -EINVAL;
+	/* There is no kernel here that could produce. */
+	layout.flags &= ~(uint32_t)SCATTO_F_SHARED;
+	if (!layout.max_producers)
+		layout.max_producers = cfg->kind == SCATTO_KIND_MPSC ?
+				       DEFAULT_PRODUCERS : 1;
 	ret = local_layout(&layout, SCATTO_ROLE_OWNER);
 	if (ret)
 		return ret;
-	if (cfg->name || cfg->kind != SCATTO_KIND_SPSC)
+	if (cfg->name || cfg->flags & SCATTO_F_SHARED)
 		return -EOPNOTSUPP;
 
 	fd = memfd_create("scatto", MFD_CLOEXEC | MFD_ALLOW_SEALING |
@@ -510,6 +665,7 @@ int local_create(const struct scatto_config *cfg, struct __scatto_endpoint *ep)
 	*(struct scatto_local *)(page + LOCAL_OFFSET) = (struct scatto_local){
 		.magic = LOCAL_MAGIC,
 		.version = LOCAL_VERSION,
+		.max_producers = layout.max_producers,
 	};
 	munmap(page, (size_t)sysconf(_SC_PAGESIZE));
 
@@ -533,13 +689,12 @@ static int local_enter(struct __scatto_endpoint *ep)
 {
 	struct scatto_channel_area *chan = endpoint_channel(ep);
 	bool producer = ep->role == SCATTO_ROLE_PRODUCER;
+	bool many = ep->layout.kind == SCATTO_KIND_MPSC;
 	__u32 *place = producer ? &chan->producers : &chan->consumers;
 	__u32 over = SCATTO_STATE_NO_CONSUMER, none = 0;
 	uint64_t head, tail;
 	int ret = -EBADMSG;
 
-	if (producer && ep->layout.kind != SCATTO_KIND_SPSC)
-		return -EOPNOTSUPP;
 	if (!(ep->layout.flags & SCATTO_F_FENCE) && !membarrier_register())
 		return -EOPNOTSUPP;
 	/* What was sent before the end may still be read. */
@@ -547,6 +702,18 @@ static int local_enter(struct __scatto_endpoint *ep)
 		over = SCATTO_STATE_SEND_EPIPE | SCATTO_STATE_NO_PRODUCER;
 	if (__atomic_load_n(&chan->state, __ATOMIC_ACQUIRE) & over)
 		return -EPIPE;
+	if (producer && many) {
+		ret = place_take(ep);
+		if (ret)
+			return ret;
+		if (__atomic_load_n(&chan->state, __ATOMIC_ACQUIRE) & over) {
+			leave_many(ep);
+			return -EPIPE;
+		}
+		ep->position = __atomic_load_n(&endpoint_producer(ep)->claimed,
+					       __ATOMIC_ACQUIRE);
+		return 0;
+	}
 	if (!__atomic_compare_exchange_n(place, &none, 1, false,
 					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return -EBUSY;
@@ -557,7 +724,7 @@ static int local_enter(struct __scatto_endpoint *ep)
 
 	head = __atomic_load_n(&endpoint_consumer(ep)->cursor,
 			       __ATOMIC_ACQUIRE);
-	if (ep->layout.kind == SCATTO_KIND_SPSC) {
+	if (!many) {
 		tail = __atomic_load_n(&endpoint_producer(ep)->published,
 				       __ATOMIC_ACQUIRE);
 		if (tail - head > ep->layout.capacity)

@@ -11,7 +11,7 @@
 #include <scatto.h>
 
 #define LOCAL_MAGIC	0x6c6f6373	/* "scol" */
-#define LOCAL_VERSION	1
+#define LOCAL_VERSION	2
 #define LOCAL_OFFSET	2048
 
 /**
@@ -29,17 +29,26 @@ struct scatto_local_side {
 	__u8 __pad[SCATTO_LINE - 24];
 };
 
+/* Producers attached (kind MPSC), or this once the last one has ended the stream. */
+#define LOCAL_OVER	0x80000000U
+
 /**
  * struct scatto_local - at LOCAL_OFFSET in region "channel"
  * @magic: LOCAL_MAGIC
  * @version: LOCAL_VERSION
+ * @max_producers: that can be attached at once
+ * @entered: kind MPSC: producers that are attached, or LOCAL_OVER
+ * @places: kind MPSC: a bit for each place of a producer, set while it is taken
  * @data: consumers
  * @space: producers
  */
 struct scatto_local {
 	__u32 magic;
 	__u32 version;
-	__u8 __pad[SCATTO_LINE - 8];
+	__u32 max_producers;
+	__u32 entered;
+	__u8 __pad[SCATTO_LINE - 16];
+	__aligned_u64 places[SCATTO_MAX_PRODUCERS / 64];
 	struct scatto_local_side data;
 	struct scatto_local_side space;
 };

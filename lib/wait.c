@@ -150,13 +150,29 @@ static bool space_reached(void *arg, uint64_t pos)
 	return __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE) >= pos;
 }
 
-/* Anything new for who waits for @n slots, bad news included? */
+/* The next event to publish; kind MPSC: the next to claim, by anybody. */
+static uint64_t next_of(const struct scatto_producer *p)
+{
+	return p->claim_cursor ? __atomic_load_n(p->claim_cursor,
+						 __ATOMIC_ACQUIRE) : p->next;
+}
+
+static bool queued(const struct scatto_producer *p)
+{
+	return p->claim_cursor && __atomic_load_n(p->claimers, __ATOMIC_RELAXED);
+}
+
+/*
+ * Anything new for who waits for @n slots, bad news included? Free slots are
+ * none as long as others queue for them.
+ */
 static bool space_ready(const struct scatto_producer *p, uint32_t n)
 {
-	uint64_t used = p->next - __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE);
+	uint64_t next = next_of(p);
+	uint64_t used = next - __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE);
 	uint64_t capacity = p->mask + 1;
 
-	return used > capacity || capacity - used >= n ||
+	return ((used > capacity || capacity - used >= n) && !queued(p)) ||
 	       __atomic_load_n(&p->chan->state, __ATOMIC_ACQUIRE) &
 	       SCATTO_STATE_SEND_EPIPE;
 }
@@ -167,14 +183,87 @@ static bool space_spin(const struct scatto_producer *p, uint32_t n,
 	uint32_t i;
 
 	for (i = 0; i < w->rounds; i++) {
+		uint64_t next = next_of(p);
 		uint64_t head = __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE);
 
-		if (p->mask + 1 - (p->next - head) >= n)
+		if (p->mask + 1 - (next - head) >= n && !queued(p))
 			return true;
 		if (w->hint)
 			__scatto_relax();
 	}
 	return space_ready(p, n);
+}
+
+/*
+ * The module claims while it waits. A claim of several that may be less waits
+ * for many only for a while: the consumer may do nothing before the ring is
+ * full, and then any slot must do.
+ */
+static int sleep_claim(struct scatto_producer *p, uint32_t n, uint32_t least,
+		       uint64_t deadline)
+{
+	struct claim_req req = { .count = n, .least = least };
+	int ret = -ETIMEDOUT;
+
+	if (n > least) {
+		uint64_t soon = scatto_deadline(STALL_NS);
+
+		req.deadline = soon < deadline ? soon : deadline;
+		ret = p->ep->backend->claim(p->ep, &req);
+		req.count = least;
+	}
+	if (ret == -ETIMEDOUT) {
+		req.deadline = deadline;
+		ret = p->ep->backend->claim(p->ep, &req);
+	}
+	if (ret)
+		return ret;
+	p->next = req.position;
+	p->limit = req.position;
+	p->claimed = req.granted;
+	return 0;
+}
+
+/*
+ * 0: try again; or, when p->claimed says so, there is a claim of @least to @n
+ * slots; or an error. The intent has been cleared by the try before.
+ */
+static int wait_claim(struct scatto_producer *p, uint32_t n, uint32_t least,
+		      uint64_t deadline)
+{
+	struct waiter w = waiter_init(p->ep, least, deadline);
+	int ret = check_clock(&w);
+
+	/* Others may take what is free for ever, but not beyond the deadline. */
+	if (ret < 0)
+		return ret;
+	while (!space_spin(p, least, &w)) {
+		ret = waiter_step(&w);
+		/* Who spins would wait for a queue that may never end. */
+		if (!ret && queued(p) && w.stall == SCATTO_FOREVER)
+			w.stall = scatto_deadline(STALL_NS);
+		else if (!ret && !queued(p) && least == 1)
+			w.stall = SCATTO_FOREVER;
+		if (!ret)
+			continue;
+		if (ret > 0 && p->ep->backend->claim) {
+			ret = sleep_claim(p, n, least, deadline);
+		} else if (ret > 0) {
+			uint64_t want = next_of(p) + least - (p->mask + 1);
+			struct sleep_req req = {
+				.want = want,
+				.enough = want,
+				.reached = space_reached,
+				.arg = p,
+			};
+
+			ret = waiter_sleep(&w, &req);
+		}
+		if (ret && space_ready(p, least))
+			ret = 0;
+		return ret;
+	}
+	return 0;
 }
 
 /* 0: look; 1: look, fewer will do; or an error. */
@@ -183,7 +272,7 @@ static int wait_space(struct scatto_producer *p, uint32_t n, bool fewer,
 {
 	struct waiter w = waiter_init(p->ep, n, deadline);
 	/* Only ever waited for when n slots are not free: not negative. */
-	uint64_t want = p->next + n - (p->mask + 1);
+	uint64_t want = next_of(p) + n - (p->mask + 1);
 	struct sleep_req req = {
 		.want = want,
 		.enough = fewer ? want - n + 1 : want,
@@ -278,19 +367,60 @@ static int wait_data(struct scatto_consumer *c, uint32_t n, uint64_t deadline)
 }
 
 /*
- * The wake word has been reached, or is 0. It is loaded again, with acquire:
- * the state is stored before it.
+ * P4: is there no hole below @wake? The cursor may move on meanwhile, and slots
+ * below it be stamped for their next lap.
  */
-int __scatto_producer_wake(struct scatto_producer *p)
+static bool all_stamped(const struct scatto_producer *p, uint64_t wake)
 {
-	KEEP_ERRNO();
+	uint64_t pos = __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE);
+	uint64_t i;
 
-	if (!__atomic_load_n(p->data_wake, __ATOMIC_ACQUIRE) &&
-	    __atomic_load_n(&p->chan->state, __ATOMIC_ACQUIRE) &
+	for (i = 0; pos < wake && i <= p->mask; i++) {
+		uint64_t stamp = __atomic_load_n(&p->stamps[pos & p->mask],
+						 __ATOMIC_ACQUIRE);
+		uint64_t head;
+
+		if (stamp_is(stamp, pos, p->shift)) {
+			pos++;
+			continue;
+		}
+		head = __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE);
+		if (head <= pos)
+			return false;
+		pos = head;
+	}
+	return pos >= wake;
+}
+
+/*
+ * The wake word is 0, or it has been reached, or (kind MPSC) it is not at rest.
+ * It is loaded again, with acquire: the state is stored before it. 1: somebody
+ * is to be woken; 0; -EPIPE.
+ *
+ * Kind MPSC: of two that stamp the last two holes at the same time at least the
+ * one whose barrier comes later sees both stamps.
+ */
+static int wake_due(const struct scatto_producer *p)
+{
+	__u64 wake;
+
+	if (p->claim_cursor)
+		__sync_synchronize();
+	wake = __atomic_load_n(p->data_wake, __ATOMIC_ACQUIRE);
+	if (!wake && __atomic_load_n(&p->chan->state, __ATOMIC_ACQUIRE) &
 	    SCATTO_STATE_SEND_EPIPE)
 		return -EPIPE;
-	p->ep->backend->wake(p->ep);
-	return 0;
+	return !p->claim_cursor || all_stamped(p, wake);
+}
+
+int __scatto_producer_wake(struct scatto_producer *p)
+{
+	int ret = wake_due(p);
+	KEEP_ERRNO();
+
+	if (ret > 0)
+		p->ep->backend->wake(p->ep);
+	return ret < 0 ? ret : 0;
 }
 
 void __scatto_consumer_wake(struct scatto_consumer *c)
@@ -301,13 +431,19 @@ void __scatto_consumer_wake(struct scatto_consumer *c)
 }
 
 int __scatto_producer_wait(struct scatto_producer *p, uint32_t n,
-			   uint64_t deadline)
+			   uint32_t least, uint64_t deadline)
 {
 	int ret;
 	KEEP_ERRNO();
 
-	ret = wait_space(p, n, false, deadline);
-	return ret < 0 ? ret : 0;
+	if (!p->claim_cursor) {
+		ret = wait_space(p, least, false, deadline);
+		return ret < 0 ? ret : 0;
+	}
+	/* More than half of the ring would only make the consumer wait. */
+	if (n > least && n > p->mask / 2 + 1)
+		n = (uint32_t)(p->mask / 2 + 1);
+	return wait_claim(p, n > least ? n : least, least, deadline);
 }
 
 int __scatto_consumer_wait(struct scatto_consumer *c, uint64_t deadline)
@@ -319,6 +455,21 @@ int __scatto_consumer_wait(struct scatto_consumer *c, uint64_t deadline)
 	return ret < 0 ? ret : 0;
 }
 
+/* Free slots, at least @n; or an error. */
+static int room(struct scatto_producer *p, uint32_t n)
+{
+	int ret;
+
+	if (!p->claim_cursor) {
+		ret = __scatto_producer_room(p, n);
+		return ret ? ret : (int)(p->limit - p->next);
+	}
+	ret = p->claimed ? -EBUSY : scatto_available_slots(p);
+	if (ret < 0 || (uint32_t)ret >= n)
+		return ret;
+	return scatto_producer_is_disconnected(p) ? -EPIPE : -EAGAIN;
+}
+
 int scatto_wait_space(struct scatto_producer *p, uint32_t n, uint64_t deadline)
 {
 	int ret, fewer = 0;
@@ -327,9 +478,7 @@ int scatto_wait_space(struct scatto_producer *p, uint32_t n, uint64_t deadline)
 	if (!n || n - 1 > p->mask)
 		return -EINVAL;
 	for (;;) {
-		ret = __scatto_producer_room(p, fewer ? 1 : n);
-		if (!ret)
-			return (int)(p->limit - p->next);
+		ret = room(p, fewer ? 1 : n);
 		if (ret != -EAGAIN)
 			return ret;
 		fewer = wait_space(p, n, true, deadline);
@@ -340,17 +489,21 @@ int scatto_wait_space(struct scatto_producer *p, uint32_t n, uint64_t deadline)
 
 int scatto_wait_data(struct scatto_consumer *c, uint32_t n, uint64_t deadline)
 {
+	uint32_t wait = n;
 	int ret;
 	KEEP_ERRNO();
 
 	if (!n || n - 1 > c->mask)
 		return -EINVAL;
+	/* Who publishes looks at each stamp that a sleeper waits for. */
+	if (c->stamps && wait > SCATTO_WAIT_MOST)
+		wait = SCATTO_WAIT_MOST;
 	for (;;) {
 		/*
 		 * What interrupts a run of stamped events interrupts this
 		 * wait, too: waiting would not make the run longer.
 		 */
-		ret = wait_data(c, n, deadline);
+		ret = wait_data(c, wait, deadline);
 		if (ret < 0)
 			return ret;
 		ret = scatto_peek(c, n);
@@ -390,35 +543,35 @@ static int wake_and_wait(struct scatto_producer *p, struct scatto_consumer *c,
 int scatto_call(struct scatto_producer *p, const void *ev,
 		struct scatto_consumer *c, void *reply, uint64_t deadline)
 {
-	uint64_t pos;
 	__u64 wake;
 	int ret;
 	KEEP_ERRNO();
 
-	while (p->next == p->limit) {
-		ret = __scatto_producer_room(p, 1);
-		if (ret == -EAGAIN)
-			ret = __scatto_producer_wait(p, 1, deadline);
-		if (ret)
-			return ret;
-	}
+	ret = scatto_claim_batch_until(p, 1, deadline);
+	if (ret)
+		return ret;
 	__scatto_copy(__scatto_producer_slot(p, p->next), ev, p->slot_size);
 
-	/* As __scatto_producer_flush(), but for what follows the wake word. */
-	pos = p->next + 1;
-	p->next = pos;
-	__atomic_store_n(p->published, pos, __ATOMIC_RELEASE);
+	/* As scatto_publish(), but for what follows the wake word. */
+	p->claimed = 0;
+	if (p->claim_cursor)
+		__scatto_many_stamp(p, p->next, p->next + 1, 0);
+	else
+		__atomic_store_n(p->published, p->next + 1, __ATOMIC_RELEASE);
+	p->next++;
+	p->limit = p->claim_cursor ? p->next : p->head + p->mask + 1;
 	__scatto_barrier();
 	if (p->flags & SCATTO_F_FENCE)
 		__sync_synchronize();
 	wake = __atomic_load_n(p->data_wake, __ATOMIC_RELAXED);
-	if (pos >= wake) {
-		bool both = wake && !p->ep->local && !c->ep->local &&
-			    sleeps(c->ep) && !data_ready(c, 1);
-
-		ret = both ? wake_and_wait(p, c, deadline) :
-			     __scatto_producer_wake(p);
-		if (ret)
+	if (p->claim_cursor ? wake != SCATTO_WAKE_IDLE : p->next >= wake) {
+		ret = wake_due(p);
+		if (ret > 0 && !p->ep->local && !c->ep->local &&
+		    sleeps(c->ep) && !data_ready(c, 1))
+			ret = wake_and_wait(p, c, deadline);
+		else if (ret > 0)
+			ret = __scatto_producer_wake(p);
+		if (ret < 0)
 			return ret;
 	}
 	return scatto_recv_until(c, reply, deadline);

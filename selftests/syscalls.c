@@ -2,7 +2,7 @@
 /*
  * Two processes exchange events through the library, each spinning on a CPU of
  * its own, while every system call they make is counted: in steady state there
- * is none.
+ * is none. Where a producer has to wait for room, there is one.
  */
 #include "kselftest_harness.h"
 #include "util.h"
@@ -38,6 +38,7 @@ FIXTURE_VARIANT(syscalls)
 	enum pattern traffic;
 	uint32_t strategy;
 	uint64_t capacity;
+	uint32_t kind;		/* 0: SPSC */
 };
 
 FIXTURE_VARIANT_ADD(syscalls, stream) {
@@ -52,16 +53,27 @@ FIXTURE_VARIANT_ADD(syscalls, round_trips) {
 	.traffic = ROUND_TRIPS, .strategy = SCATTO_STRATEGY_SPIN, .capacity = 16,
 };
 
+FIXTURE_VARIANT_ADD(syscalls, stream_many) {
+	.traffic = STREAM, .strategy = SCATTO_STRATEGY_SPIN, .capacity = 256,
+	.kind = SCATTO_KIND_MPSC,
+};
+
+FIXTURE_VARIANT_ADD(syscalls, round_trips_many) {
+	.traffic = ROUND_TRIPS, .strategy = SCATTO_STRATEGY_SPIN, .capacity = 16,
+	.kind = SCATTO_KIND_MPSC,
+};
+
 /* The same counting, where there must be some to be counted. */
 FIXTURE_VARIANT_ADD(syscalls, blocking) {
 	.traffic = ROUND_TRIPS, .strategy = SCATTO_STRATEGY_BLOCK, .capacity = 16,
 };
 
-static struct scatto_channel *new_channel(uint64_t capacity)
+static struct scatto_channel *new_channel(uint32_t kind, uint64_t capacity)
 {
 	struct scatto_config cfg = {
 		.size = sizeof(cfg), .backend = SCATTO_BACKEND_KERNEL,
-		.kind = SCATTO_KIND_SPSC, .slot_size = 8, .capacity = capacity,
+		.kind = kind ?: SCATTO_KIND_SPSC,
+		.slot_size = 8, .capacity = capacity,
 	};
 	struct scatto_channel *ch;
 
@@ -70,8 +82,8 @@ static struct scatto_channel *new_channel(uint64_t capacity)
 
 FIXTURE_SETUP(syscalls)
 {
-	self->to = new_channel(variant->capacity);
-	self->fro = new_channel(variant->capacity);
+	self->to = new_channel(variant->kind, variant->capacity);
+	self->fro = new_channel(variant->kind, variant->capacity);
 	ASSERT_NE(NULL, self->to);
 	ASSERT_NE(NULL, self->fro);
 }
@@ -216,6 +228,81 @@ TEST_F_TIMEOUT(syscalls, per_event, 600)
 		EXPECT_EQ(0, t[0].calls);
 		EXPECT_EQ(0, t[1].calls);
 	}
+}
+
+/* Sends to a full ring; back in the kernel until somebody makes room. */
+static void blocked_run(struct scatto_channel *ch, uint64_t n)
+{
+	struct scatto_producer *p;
+	uint64_t i = 0;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (scatto_producer_attach(ch, &p) ||
+	    scatto_producer_set_wait(p, SCATTO_STRATEGY_BLOCK))
+		_exit(1);
+	while (!scatto_try_send(p, &i))
+		;
+	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+	raise(SIGSTOP);
+	mark();
+	for (i = 0; i < n; i++)
+		if (scatto_send(p, &i))
+			_exit(2);
+	mark();
+	_exit(0);
+}
+
+/* Frees a slot whenever the producer sleeps for one. */
+static void reader_run(struct scatto_channel *ch, uint64_t n)
+{
+	struct scatto_consumer *c;
+	struct scatto_info info;
+	uint64_t value;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (scatto_consumer_attach(ch, &c))
+		_exit(1);
+	while (n--) {
+		do {
+			if (scatto_channel_info(ch, &info))
+				_exit(2);
+		} while (!info.claimers);
+		if (scatto_try_recv(c, &value))
+			_exit(3);
+	}
+	/* Somebody is to read the last one. */
+	pause();
+}
+
+/* Waiting and claiming are one call. */
+TEST(blocked_claim)
+{
+	struct scatto_channel *ch = new_channel(SCATTO_KIND_MPSC, 4);
+	const uint64_t n = 100;
+	struct traced t = {};
+	pid_t reader;
+	int status;
+
+	ASSERT_NE(NULL, ch);
+	t.pid = fork();
+	if (!t.pid)
+		blocked_run(ch, n);
+	ASSERT_EQ(t.pid, waitpid(t.pid, &status, 0));
+	ASSERT_TRUE(WIFSTOPPED(status));
+	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, t.pid, NULL,
+			    (void *)PTRACE_O_TRACESYSGOOD));
+	reader = spawn();
+	if (!reader)
+		reader_run(ch, n);
+	ASSERT_EQ(0, ptrace(PTRACE_SYSCALL, t.pid, NULL, NULL));
+	while (!t.gone) {
+		ASSERT_EQ(t.pid, waitpid(t.pid, &status, __WALL));
+		traced_stop(&t, status);
+	}
+	EXPECT_EQ(0, t.status);
+	EXPECT_EQ(128 + SIGKILL, kill_and_reap(reader));
+	EXPECT_EQ(n, t.calls);
+	scatto_channel_free(ch);
 }
 
 TEST_HARNESS_MAIN

@@ -93,6 +93,10 @@ enum scatto_strategy {
  * @mode: permission bits of the name (of 0666); 0 without a name
  * @name: 1 to 63 bytes, printable, without '/'; NULL for none. Not on the
  *	local backend
+ * @max_producers: that can be attached at once: 0 for the kind's default (one,
+ *	or 64 on kind MPSC); more than one, up to SCATTO_MAX_PRODUCERS, on kind
+ *	MPSC only
+ * @reserved0: zero
  * @reserved: zero
  */
 struct scatto_config {
@@ -104,7 +108,9 @@ struct scatto_config {
 	uint32_t flags;
 	uint32_t mode;
 	const char *name;
-	uint64_t reserved[4];
+	uint32_t max_producers;
+	uint32_t reserved0;
+	uint64_t reserved[3];
 };
 
 struct scatto_channel;
@@ -122,7 +128,7 @@ struct scatto_producer {
 	/*
 	 * Events below this one fit without another look at the cursor. While
 	 * a claim is outstanding it equals next, so that the one comparison of
-	 * the fast path catches that as well.
+	 * the fast path catches that as well; and always on kind MPSC.
 	 */
 	uint64_t limit;
 	uint64_t head;		/* the consumer's cursor, as last seen */
@@ -137,7 +143,14 @@ struct scatto_producer {
 	uint32_t claimed;	/* slots of the outstanding claim */
 	const struct scatto_channel_area *chan;
 	struct __scatto_endpoint *ep;
-	uint64_t reserved[4];
+	/* Kind MPSC, NULL on others. There next means something in a claim only. */
+	__u64 *claim_cursor;
+	__u64 *stamps;
+	struct scatto_intent *intent;
+	const __u32 *claimers;
+	uint32_t shift;		/* log2 of the capacity */
+	uint32_t reserved0;
+	uint64_t reserved[15];
 } __attribute__((aligned(SCATTO_LINE)));
 
 /**
@@ -296,11 +309,11 @@ int scatto_channel_info(const struct scatto_channel *ch,
  * @ch: the channel
  * @p: the producer
  *
- * Return: 0; -EBUSY (it has its producer already); -EPIPE (ended); -EPERM (the
- * handle does not admit producers, or only the kernel produces); -EOPNOTSUPP
- * (the kind has no user-space producers, or a local channel relies on
- * membarrier(2), which is not to be had here); -ENOMEM; -EMFILE, -ENFILE;
- * -EACCES and -ENODEV (of /dev/scatto); -EBADMSG.
+ * Return: 0; -EBUSY (it has as many producers as it can have); -EPIPE (ended);
+ * -EPERM (the handle does not admit producers, or only the kernel produces);
+ * -EOPNOTSUPP (a local channel relies on membarrier(2), which is not to be had
+ * here; the kind has no user-space producers in an old module); -ENOMEM;
+ * -EMFILE, -ENFILE; -EACCES and -ENODEV (of /dev/scatto); -EBADMSG.
  */
 int scatto_producer_attach(struct scatto_channel *ch,
 			   struct scatto_producer **p);
@@ -330,7 +343,8 @@ int scatto_producer_from_fd(int fd, struct scatto_producer **p);
  * scatto_producer_close() - leave
  * @p: the producer; NULL is allowed. Gone afterwards
  *
- * What is claimed and not published never becomes visible.
+ * What is claimed and not published never becomes visible; on kind MPSC it is
+ * aborted here.
  */
 void scatto_producer_close(struct scatto_producer *p);
 
@@ -379,7 +393,8 @@ void scatto_producer_set_spin(struct scatto_producer *p, uint32_t rounds);
  * @deadline: CLOCK_MONOTONIC nanoseconds, or SCATTO_FOREVER
  *
  * Comes back with fewer when the consumer waits as well, since neither would
- * ever go on.
+ * ever go on. On kind MPSC another producer may be quicker to claim what is
+ * free: who needs several slots claims them.
  *
  * Return: slots free, at least 1; -EPIPE; -EBUSY; -EINVAL; -ETIMEDOUT; -EINTR;
  * -EBADMSG.
@@ -470,7 +485,8 @@ void scatto_consumer_set_spin(struct scatto_consumer *c, uint32_t rounds);
  * @deadline: CLOCK_MONOTONIC nanoseconds, or SCATTO_FOREVER
  *
  * Comes back with fewer at the end of the stream, before a tombstone or a loss,
- * and when the producer waits as well, since neither would ever go on.
+ * and when the producer waits as well, since neither would ever go on; on kind
+ * MPSC with SCATTO_WAIT_MOST in any case.
  *
  * Return: events that scatto_peek() would show, 1 to @n; -EPIPE; -EINVAL;
  * -ETIMEDOUT (some may be there all the same); -EINTR; -EBADMSG.
@@ -495,6 +511,30 @@ int scatto_wait_data(struct scatto_consumer *c, uint32_t n, uint64_t deadline);
  */
 int scatto_call(struct scatto_producer *p, const void *ev,
 		struct scatto_consumer *c, void *reply, uint64_t deadline);
+
+/**
+ * struct scatto_run - consecutive slots
+ * @first: the first one's number
+ * @count: how many
+ */
+struct scatto_run {
+	uint64_t first;
+	uint64_t count;
+};
+
+/**
+ * scatto_skipped() - which tombstones were skipped
+ * @c: the consumer
+ * @runs: filled in, the oldest first
+ * @max: how many fit there
+ *
+ * Tells each run once. 64 are kept until they are asked for; beyond that the
+ * oldest ones are forgotten, which shows in scatto_tombstones(): it counts all.
+ *
+ * Return: how many were filled in, 0 to @max.
+ */
+int scatto_skipped(struct scatto_consumer *c, struct scatto_run *runs,
+		   uint32_t max);
 
 /* Observers: see everything, change nothing, nobody waits for them */
 
@@ -581,7 +621,7 @@ int scatto_observer_read(const struct scatto_observer *o, uint64_t seq,
  */
 int __scatto_producer_wake(struct scatto_producer *p);
 int __scatto_producer_wait(struct scatto_producer *p, uint32_t n,
-			   uint64_t deadline);
+			   uint32_t least, uint64_t deadline);
 void __scatto_consumer_wake(struct scatto_consumer *c);
 int __scatto_consumer_wait(struct scatto_consumer *c, uint64_t deadline);
 int __scatto_consumer_dry(struct scatto_consumer *c);
@@ -741,25 +781,25 @@ static inline int __scatto_consumer_fill(struct scatto_consumer *c, uint32_t n)
 }
 
 /* Copies where the events lie one after the other, in at most two pieces. */
-static inline void __scatto_copy_in(struct scatto_producer *p,
+static inline void __scatto_copy_in(struct scatto_producer *p, uint64_t seq,
 				    const unsigned char *from, uint32_t n)
 {
 	uint32_t i;
 
 	if (p->slot_size == p->slot_stride) {
-		uint64_t at = p->next & p->mask;
+		uint64_t at = seq & p->mask;
 		uint64_t first = p->mask + 1 - at;
 
 		if (first > n)
 			first = n;
-		__builtin_memcpy(__scatto_producer_slot(p, p->next), from,
+		__builtin_memcpy(__scatto_producer_slot(p, seq), from,
 				 (size_t)first * p->slot_size);
 		__builtin_memcpy(p->slots, from + (size_t)first * p->slot_size,
 				 (size_t)(n - first) * p->slot_size);
 		return;
 	}
 	for (i = 0; i < n; i++)
-		__builtin_memcpy(__scatto_producer_slot(p, p->next + i),
+		__builtin_memcpy(__scatto_producer_slot(p, seq + i),
 				 from + (size_t)i * p->slot_size, p->slot_size);
 }
 
@@ -786,6 +826,223 @@ static inline void __scatto_copy_out(const struct scatto_consumer *c,
 				 c->slot_size);
 }
 
+/*
+ * Kind MPSC. C1 to C7 and P1 to P4 are the steps of
+ * Documentation/many-producers.rst.
+ */
+
+/*
+ * How many slots are claimed and not consumed; @seq is the next to claim. More
+ * than a capacity means that somebody forges positions: else the consumer would
+ * have to pass @seq between the two loads again and again. The first acquire is
+ * for the cursor that its claimer saw, so the second load is not older.
+ */
+static inline uint64_t __scatto_many_used(struct scatto_producer *p,
+					  __u64 *seq)
+{
+	uint32_t tries = 0;
+	uint64_t used;
+
+	do {
+		*seq = __atomic_load_n(p->claim_cursor, __ATOMIC_ACQUIRE);
+		p->head = __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE);
+		used = *seq - p->head;
+	} while (used > p->mask + 1 && ++tries < 16);
+	return used;
+}
+
+/* Get a line for writing. CPUs that do not know the instruction ignore it. */
+static inline void __scatto_prefetchw(const void *at)
+{
+#if defined(__x86_64__)
+	__asm__ __volatile__("prefetchw %0" : : "m" (*(const char *)at));
+#else
+	__builtin_prefetch(at, 1);
+#endif
+}
+
+/*
+ * Batches: asks for the lines of stamps and slots some way ahead of the @n from
+ * @seq, as many as these take. The consumer has read them in the last lap, and the
+ * next compare-and-exchange would wait for each of them in turn. Only where the
+ * consumer has been, and up to eight lines of slots for one of stamps. Events one
+ * by one are too slow to gain by it: the consumer is never far behind, and its
+ * CPU takes the lines back when it reads ahead.
+ */
+#define __SCATTO_AHEAD	64U
+
+static inline void __scatto_many_ahead(const struct scatto_producer *p,
+				       uint64_t seq, uint64_t n)
+{
+	uint64_t to = seq + n + __SCATTO_AHEAD;
+	uint32_t bytes = 8 * p->slot_stride;
+	uint32_t i;
+
+	seq = (seq + __SCATTO_AHEAD + 7) & ~7ULL;
+	if (bytes > 512)
+		bytes = 512;
+	for (; seq < to && seq + 8 - p->head <= p->mask; seq += 8) {
+		const unsigned char *slot = p->slots + (size_t)
+					    (seq & p->mask) * p->slot_stride;
+
+		__scatto_prefetchw(&p->stamps[seq & p->mask]);
+		for (i = 0; i < bytes; i += 64)
+			__scatto_prefetchw(slot + i);
+	}
+}
+
+/* C7, and why there is no claim. */
+static inline int __scatto_many_full(struct scatto_producer *p, int why)
+{
+	__atomic_store_n(&p->intent->lo, SCATTO_INTENT_NONE, __ATOMIC_RELEASE);
+	if (__atomic_load_n(&p->chan->state, __ATOMIC_ACQUIRE) &
+	    SCATTO_STATE_SEND_EPIPE)
+		return -EPIPE;
+	return why;
+}
+
+/*
+ * C1 to C7: claims @n slots, or as many as there are if that is at least
+ * @least. Returns how many; @at is the first of them.
+ */
+static inline int __scatto_many_claim(struct scatto_producer *p, uint32_t n,
+				      uint32_t least, uint64_t *at)
+{
+	uint64_t capacity = p->mask + 1;
+	uint64_t used;
+	__u64 seq;
+
+	if (__scatto_unlikely(p->claimed))
+		return -EBUSY;
+	if (__scatto_unlikely(__atomic_load_n(p->claimers, __ATOMIC_RELAXED)))
+		return __scatto_many_full(p, -EAGAIN);
+	seq = __atomic_load_n(p->claim_cursor, __ATOMIC_RELAXED);
+	for (;;) {
+		uint64_t to;
+
+		if (__scatto_unlikely(seq - p->head > capacity - n)) {
+			used = __scatto_many_used(p, &seq);
+			if (used > capacity)
+				return __scatto_many_full(p, -EBADMSG);
+			if (capacity - used < least)
+				return __scatto_many_full(p, -EAGAIN);
+			if (capacity - used < n)
+				n = (uint32_t)(capacity - used);
+		}
+		to = seq + n;
+		/* Where others claim as well the lines would be theirs. */
+		if (n > 1 && seq == __atomic_load_n(&p->intent->hi,
+						    __ATOMIC_RELAXED))
+			__scatto_many_ahead(p, seq, n);
+		__atomic_store_n(&p->intent->hi, to, __ATOMIC_RELEASE);
+		__atomic_store_n(&p->intent->lo, seq, __ATOMIC_RELEASE);
+		if (__atomic_compare_exchange_n(p->claim_cursor, &seq, to,
+						0, __ATOMIC_ACQ_REL,
+						__ATOMIC_RELAXED))
+			break;
+	}
+	*at = seq;
+	return (int)n;
+}
+
+/*
+ * P2 for the slots from @seq to below @to. The local copies are for the
+ * compiler: to it any store of a stamp could change what @p says.
+ */
+static inline void __scatto_many_stamp(const struct scatto_producer *p,
+				       uint64_t seq, uint64_t to,
+				       uint64_t flags)
+{
+	__u64 *stamps = p->stamps;
+	uint64_t mask = p->mask;
+	uint32_t shift = p->shift;
+
+	for (; seq != to; seq++) {
+		uint64_t lap = ((seq >> shift) + 1) << 2;
+
+		__atomic_store_n(&stamps[seq & mask],
+				 (lap & SCATTO_STAMP_LAP) | flags,
+				 __ATOMIC_RELEASE);
+	}
+}
+
+/*
+ * P3 and P4. What __scatto_producer_flush() says of store and load holds here
+ * as well.
+ */
+static inline int __scatto_many_flush(struct scatto_producer *p)
+{
+	__scatto_barrier();
+	if (__scatto_unlikely(p->flags & SCATTO_F_FENCE))
+		__sync_synchronize();
+	if (__scatto_unlikely(__atomic_load_n(p->data_wake, __ATOMIC_RELAXED) !=
+			      SCATTO_WAKE_IDLE))
+		return __scatto_producer_wake(p);
+	return 0;
+}
+
+/* P2 to P4: @n slots from @seq become events, those up to @total tombstones. */
+static inline int __scatto_many_publish(struct scatto_producer *p, uint64_t seq,
+					uint32_t n, uint32_t total)
+{
+	uint64_t first = SCATTO_STAMP_TOMBSTONE;
+
+	if (n)
+		first = n == 1 ? 0 : SCATTO_STAMP_RUN |
+			(uint64_t)n << SCATTO_STAMP_LOST_SHIFT;
+	if (n > 1)
+		__scatto_many_stamp(p, seq + 1, seq + n, 0);
+	if (n < total)
+		__scatto_many_stamp(p, n ? seq + n : seq + 1, seq + total,
+				    SCATTO_STAMP_TOMBSTONE);
+	__scatto_many_stamp(p, seq, seq + 1, first);
+	return __scatto_many_flush(p);
+}
+
+static inline int __scatto_many_send(struct scatto_producer *p, const void *ev)
+{
+	uint64_t seq;
+	int ret = __scatto_many_claim(p, 1, 1, &seq);
+
+	if (__scatto_unlikely(ret < 0))
+		return ret;
+	__scatto_copy(__scatto_producer_slot(p, seq), ev, p->slot_size);
+	__scatto_many_stamp(p, seq, seq + 1, 0);
+	return __scatto_many_flush(p);
+}
+
+static inline int __scatto_many_send_batch(struct scatto_producer *p,
+					   const void *evs, uint32_t n)
+{
+	uint64_t seq;
+	int ret;
+
+	if (n - 1 > p->mask)
+		n = (uint32_t)p->mask + 1;
+	ret = __scatto_many_claim(p, n, 1, &seq);
+	if (__scatto_unlikely(ret < 0))
+		return ret;
+	n = (uint32_t)ret;
+	__scatto_copy_in(p, seq, (const unsigned char *)evs, n);
+	ret = __scatto_many_publish(p, seq, n, n);
+	return ret ? ret : (int)n;
+}
+
+/* The module has claimed: as many of @n events as fit into that. */
+static inline int __scatto_many_send_claimed(struct scatto_producer *p,
+					     const void *evs, uint32_t n)
+{
+	uint32_t total = p->claimed;
+	int ret;
+
+	if (n > total)
+		n = total;
+	p->claimed = 0;
+	__scatto_copy_in(p, p->next, (const unsigned char *)evs, n);
+	ret = __scatto_many_publish(p, p->next, n, total);
+	return ret ? ret : (int)n;
+}
+
 /* Producers: one event */
 
 /**
@@ -800,8 +1057,11 @@ SCATTO_INLINE int scatto_try_send(struct scatto_producer *p, const void *ev)
 	uint64_t seq = p->next;
 
 	if (__scatto_unlikely(seq == p->limit)) {
-		int ret = __scatto_producer_room(p, 1);
+		int ret;
 
+		if (p->claim_cursor)
+			return __scatto_many_send(p, ev);
+		ret = __scatto_producer_room(p, 1);
 		if (ret)
 			return ret;
 	}
@@ -815,7 +1075,8 @@ SCATTO_INLINE int scatto_try_send(struct scatto_producer *p, const void *ev)
  * @ev: the event
  * @deadline: CLOCK_MONOTONIC nanoseconds, or SCATTO_FOREVER
  *
- * Return: 0; -EPIPE; -EBUSY; -ETIMEDOUT; -EINTR; -EBADMSG.
+ * Return: 0; -EPIPE; -EBUSY; -ETIMEDOUT; -EINTR; -EBADMSG; -EUSERS (the module:
+ * too many wait already).
  */
 SCATTO_INLINE int scatto_send_until(struct scatto_producer *p, const void *ev,
 				    uint64_t deadline)
@@ -825,9 +1086,14 @@ SCATTO_INLINE int scatto_send_until(struct scatto_producer *p, const void *ev,
 
 		if (!__scatto_unlikely(ret == -EAGAIN))
 			return ret;
-		ret = __scatto_producer_wait(p, 1, deadline);
+		ret = __scatto_producer_wait(p, 1, 1, deadline);
 		if (ret)
 			return ret;
+		/* Kind MPSC: the module has claimed while it waited. */
+		if (p->claimed) {
+			ret = __scatto_many_send_claimed(p, ev, 1);
+			return ret < 0 ? ret : 0;
+		}
 	}
 }
 
@@ -860,10 +1126,14 @@ SCATTO_INLINE int scatto_try_claim_batch(struct scatto_producer *p, uint32_t n)
 	if (__scatto_unlikely(!n || n - 1 > p->mask))
 		return -EINVAL;
 	if (__scatto_unlikely(p->limit - p->next < n)) {
-		int ret = __scatto_producer_room(p, n);
+		uint64_t seq = p->next;
+		int ret = p->claim_cursor ?
+			  __scatto_many_claim(p, n, n, &seq) :
+			  __scatto_producer_room(p, n);
 
-		if (ret)
+		if (ret < 0)
 			return ret;
+		p->next = seq;
 	}
 	p->claimed = n;
 	p->limit = p->next;
@@ -876,7 +1146,7 @@ SCATTO_INLINE int scatto_try_claim_batch(struct scatto_producer *p, uint32_t n)
  * @n: slots, 1 to the capacity
  * @deadline: CLOCK_MONOTONIC nanoseconds, or SCATTO_FOREVER
  *
- * Return: 0; -EPIPE; -EBUSY; -EINVAL; -ETIMEDOUT; -EINTR; -EBADMSG.
+ * Return: 0; -EPIPE; -EBUSY; -EINVAL; -ETIMEDOUT; -EINTR; -EBADMSG; -EUSERS.
  */
 SCATTO_INLINE int scatto_claim_batch_until(struct scatto_producer *p,
 					   uint32_t n, uint64_t deadline)
@@ -886,8 +1156,9 @@ SCATTO_INLINE int scatto_claim_batch_until(struct scatto_producer *p,
 
 		if (!__scatto_unlikely(ret == -EAGAIN))
 			return ret;
-		ret = __scatto_producer_wait(p, n, deadline);
-		if (ret)
+		ret = __scatto_producer_wait(p, n, n, deadline);
+		/* Kind MPSC: the module claims while it waits. */
+		if (ret || p->claimed)
 			return ret;
 	}
 }
@@ -969,14 +1240,23 @@ SCATTO_INLINE int scatto_claim(struct scatto_producer *p, void **slot)
  * @p: the producer
  * @n: slots; 0 is the same as scatto_abort()
  *
+ * On kind MPSC those that are dropped become tombstones.
+ *
  * Return: 0; -EINVAL (nothing is claimed, or less); -EPIPE (nobody will read
  * it). The claim is over but for -EINVAL.
  */
 SCATTO_INLINE int scatto_publish_n(struct scatto_producer *p, uint32_t n)
 {
-	if (__scatto_unlikely(!p->claimed || n > p->claimed))
+	uint32_t total = p->claimed;
+
+	if (__scatto_unlikely(!total || n > total))
 		return -EINVAL;
 	p->claimed = 0;
+	if (p->claim_cursor) {
+		int ret = __scatto_many_publish(p, p->next, n, total);
+
+		return n ? ret : 0;
+	}
 	p->limit = p->head + p->mask + 1;
 	if (__scatto_unlikely(!n))
 		return 0;
@@ -1024,13 +1304,15 @@ SCATTO_INLINE int scatto_try_send_batch(struct scatto_producer *p,
 	if (__scatto_unlikely(!n))
 		return -EINVAL;
 	if (p->limit - p->next < n) {
+		if (p->claim_cursor)
+			return __scatto_many_send_batch(p, evs, n);
 		ret = __scatto_producer_room(p, 1);
 		if (ret)
 			return ret;
 		if (p->limit - p->next < n)
 			n = (uint32_t)(p->limit - p->next);
 	}
-	__scatto_copy_in(p, (const unsigned char *)evs, n);
+	__scatto_copy_in(p, p->next, (const unsigned char *)evs, n);
 	ret = __scatto_producer_flush(p, p->next + n);
 	return ret ? ret : (int)n;
 }
@@ -1042,8 +1324,11 @@ SCATTO_INLINE int scatto_try_send_batch(struct scatto_producer *p,
  * @n: how many, 1 to INT32_MAX; may exceed the capacity
  * @deadline: CLOCK_MONOTONIC nanoseconds, or SCATTO_FOREVER
  *
+ * The events of one batch follow each other, but on kind MPSC others' may come
+ * between them where it had to wait.
+ *
  * Return: @n, or how many were sent before something went wrong; if none were,
- * -EPIPE, -EBUSY, -EINVAL, -ETIMEDOUT, -EINTR, -EBADMSG.
+ * -EPIPE, -EBUSY, -EINVAL, -ETIMEDOUT, -EINTR, -EBADMSG, -EUSERS.
  */
 SCATTO_INLINE int scatto_send_batch_until(struct scatto_producer *p,
 					  const void *evs, uint32_t n,
@@ -1055,13 +1340,17 @@ SCATTO_INLINE int scatto_send_batch_until(struct scatto_producer *p,
 	if (__scatto_unlikely(!n || n > INT32_MAX))
 		return -EINVAL;
 	while (sent < n) {
-		int ret = scatto_try_send_batch(p, from + (size_t)sent *
-						p->slot_size, n - sent);
+		const unsigned char *rest = from + (size_t)sent * p->slot_size;
+		int ret = scatto_try_send_batch(p, rest, n - sent);
 
 		if (ret == -EAGAIN) {
-			ret = __scatto_producer_wait(p, 1, deadline);
-			if (!ret)
+			ret = __scatto_producer_wait(p, n - sent, 1, deadline);
+			if (!ret && !p->claimed)
 				continue;
+			/* Kind MPSC: the module claims while it waits. */
+			if (!ret)
+				ret = __scatto_many_send_claimed(p, rest,
+								 n - sent);
 		}
 		if (ret < 0)
 			return sent ? (int)sent : ret;
@@ -1090,15 +1379,21 @@ SCATTO_INLINE int scatto_send_batch(struct scatto_producer *p, const void *evs,
  * scatto_available_slots() - free slots
  * @p: the producer
  *
- * What is claimed and not published is not free.
+ * What is claimed and not published is not free, whoever has claimed it.
  *
  * Return: 0 to the capacity; -EBADMSG.
  */
 SCATTO_INLINE int scatto_available_slots(struct scatto_producer *p)
 {
 	uint64_t capacity = p->mask + 1;
-	uint64_t used = p->next - __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE);
+	uint64_t used;
+	__u64 seq;
 
+	if (p->claim_cursor) {
+		used = __scatto_many_used(p, &seq);
+		return used > capacity ? -EBADMSG : (int)(capacity - used);
+	}
+	used = p->next - __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE);
 	if (__scatto_unlikely(used > capacity ||
 			      p->claimed > capacity - used))
 		return -EBADMSG;
@@ -1341,6 +1636,9 @@ SCATTO_INLINE uint64_t scatto_lost_total(const struct scatto_consumer *c)
  * scatto_tombstones() - slots without an event that were skipped
  * @c: the consumer
  *
+ * Slots become tombstones when their claim is aborted, published in part, or
+ * left behind by a dead producer. scatto_skipped() tells which they were.
+ *
  * Return: how many this consumer has skipped so far.
  */
 SCATTO_INLINE uint64_t scatto_tombstones(const struct scatto_consumer *c)
@@ -1352,10 +1650,15 @@ SCATTO_INLINE uint64_t scatto_tombstones(const struct scatto_consumer *c)
  * scatto_producer_position() - the number of the next event to publish
  * @p: the producer
  *
- * Return: how many events were published before it.
+ * On kind MPSC it is another's as well, unless a claim is outstanding: then it is
+ * that of the first slot claimed.
+ *
+ * Return: how many events were published (kind MPSC: slots claimed) before it.
  */
 SCATTO_INLINE uint64_t scatto_producer_position(const struct scatto_producer *p)
 {
+	if (p->claim_cursor && !p->claimed)
+		return __atomic_load_n(p->claim_cursor, __ATOMIC_RELAXED);
 	return p->next;
 }
 

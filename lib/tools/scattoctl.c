@@ -48,6 +48,7 @@ static enum format format;
 static bool json, pausing;
 static __u64 count = UINT64_MAX, capacity = 1024;
 static uint32_t slot_size = 64, mode = 0600;
+static uint32_t kind = SCATTO_KIND_SPSC, producers;
 
 static void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static void say(const char *fmt, ...)
@@ -190,7 +191,7 @@ static int explain(const char *doing, const char *name, uint32_t role, int err)
 		break;
 	case -EBUSY:
 		what = role == SCATTO_ROLE_PRODUCER ?
-		       "it has a producer; it can have only one" :
+		       "it has as many producers as it can have" :
 		       "it has a consumer; it can have only one";
 		break;
 	case -EPIPE:
@@ -248,8 +249,9 @@ static const char *flag_names(uint32_t flags)
 {
 	static char buf[32];
 
-	snprintf(buf, sizeof(buf), "%s%s%s",
+	snprintf(buf, sizeof(buf), "%s%s%s%s",
 		 flags & SCATTO_F_KERNEL ? ",kernel" : "",
+		 flags & SCATTO_F_SHARED ? ",shared" : "",
 		 flags & SCATTO_F_PAUSE ? ",pause" : "",
 		 flags & SCATTO_F_FENCE ? ",fence" : "");
 	return buf[0] ? buf + 1 : "-";
@@ -362,7 +364,8 @@ static const char *state_name(const struct scatto_info *info)
 	if (info->state & SCATTO_STATE_NO_CONSUMER)
 		return "the consumer has gone";
 	if (info->state & SCATTO_STATE_NO_PRODUCER)
-		return "the producer has gone";
+		return info->layout.kind == SCATTO_KIND_MPSC ?
+		       "the producers have gone" : "the producer has gone";
 	return "open";
 }
 
@@ -384,7 +387,21 @@ static void show_number(const char *what, __u64 n)
 	show_row(what, "%llu", n);
 }
 
-static void show_table(const struct scatto_info *info)
+/* What only many producers have. @published: in a row from what is consumed. */
+static void show_many(const struct scatto_info *info, __u64 published)
+{
+	show_number("claimed", info->published);
+	show_number("published", published);
+	show_row("blocked", "%u claims, %llu granted so far", info->claimers,
+		 info->claims);
+	show_row("repairs", "%llu, %s", info->repairs,
+		 info->repair_to ? "and at it" : "all done");
+	if (info->repair_to)
+		show_row("undecided", "from event %llu to below %llu",
+			 info->repair_from, info->repair_to);
+}
+
+static void show_table(const struct scatto_info *info, __u64 published)
 {
 	__u64 waiting = info->published - info->consumed;
 	__u64 percent = waiting * 100 / info->layout.capacity;
@@ -404,25 +421,31 @@ static void show_table(const struct scatto_info *info)
 	if (l->flags & SCATTO_F_KERNEL)
 		show_row("producers", "the kernel");
 	else
-		show_number("producers", info->producers);
+		show_row("producers", "%u of %u%s", info->producers,
+			 l->max_producers, l->flags & SCATTO_F_SHARED ?
+			 ", and the kernel" : "");
 	show_number("consumers", info->consumers);
 	show_row("observers", "%u, owners and this command included",
 		 info->observers);
-	show_number("published", info->published);
+	if (l->intent_offset)
+		show_many(info, published);
+	else
+		show_number("published", info->published);
 	show_number("consumed", info->consumed);
 	if (waiting <= l->capacity)
 		show_row("waiting", "%llu, %llu%% full", waiting, percent);
 	else
 		show_row("waiting", "? (a position is impossible)");
 	show_number("lost", info->dropped);
-	show_number("tombstones", info->tombstones);
+	show_row("tombstones", "%llu by the kernel, %llu skipped",
+		 info->tombstones, info->skipped);
 	show_row("data", "%llu sleeps, %llu wakes",
 		 info->data_sleeps, info->data_wakes);
 	show_row("space", "%llu sleeps, %llu wakes",
 		 info->space_sleeps, info->space_wakes);
 }
 
-static void show_json(const struct scatto_info *info)
+static void show_json(const struct scatto_info *info, __u64 published)
 {
 	const struct {
 		const char *name;
@@ -436,12 +459,20 @@ static void show_json(const struct scatto_info *info)
 		{ "uid", info->uid },
 		{ "gid", info->gid },
 		{ "producers", info->producers },
+		{ "max_producers", info->layout.max_producers },
 		{ "consumers", info->consumers },
 		{ "observers", info->observers },
-		{ "published", info->published },
+		{ "claimed", info->published },
+		{ "published", published },
 		{ "consumed", info->consumed },
 		{ "dropped", info->dropped },
 		{ "tombstones", info->tombstones },
+		{ "skipped", info->skipped },
+		{ "repairs", info->repairs },
+		{ "repair_from", info->repair_from },
+		{ "repair_to", info->repair_to },
+		{ "claims", info->claims },
+		{ "claimers", info->claimers },
 		{ "data_sleeps", info->data_sleeps },
 		{ "data_wakes", info->data_wakes },
 		{ "space_sleeps", info->space_sleeps },
@@ -468,18 +499,23 @@ static int cmd_show(char **args)
 {
 	struct scatto_info info = { .size = sizeof(info) };
 	struct scatto_observer *o;
+	uint64_t published = 0, consumed;
 	int ret = scatto_observer_open(args[0], &o);
 
 	if (!ret) {
 		ret = scatto_observer_info(o, &info);
+		/* Where a position is impossible it says just that. */
+		if (info.layout.kind == SCATTO_KIND_SPSC ||
+		    scatto_observer_positions(o, &published, &consumed))
+			published = info.published;
 		scatto_observer_close(o);
 	}
 	if (ret)
 		return explain("look at", args[0], SCATTO_ROLE_OBSERVER, ret);
 	if (json)
-		show_json(&info);
+		show_json(&info, published);
 	else
-		show_table(&info);
+		show_table(&info, published);
 	return DONE;
 }
 
@@ -840,6 +876,14 @@ static bool create_possible(const char *name)
 		    SCATTO_MIN_CAPACITY, SCATTO_MAX_CAPACITY, capacity);
 		good = false;
 	}
+	if (producers > (kind == SCATTO_KIND_MPSC ? SCATTO_MAX_PRODUCERS : 1)) {
+		if (kind == SCATTO_KIND_MPSC)
+			say("a channel has up to %u producers, not %u",
+			    SCATTO_MAX_PRODUCERS, producers);
+		else
+			say("several producers need --kind mpsc");
+		good = false;
+	}
 	if (mode & ~0666U) {
 		say("a mode has read and write bits only, not %04o", mode);
 		good = false;
@@ -852,12 +896,13 @@ static int cmd_create(char **args)
 	struct scatto_config cfg = {
 		.size = sizeof(cfg),
 		.backend = SCATTO_BACKEND_KERNEL,
-		.kind = SCATTO_KIND_SPSC,
+		.kind = kind,
 		.slot_size = slot_size,
 		.capacity = capacity,
 		.flags = pausing ? SCATTO_F_PAUSE : 0,
 		.mode = mode,
 		.name = args[0],
+		.max_producers = producers,
 	};
 	struct scatto_channel *ch;
 	int ret;
@@ -900,7 +945,7 @@ static const struct command {
 	[CMD_SHOW]	= { "show", "j", 1, 1, cmd_show },
 	[CMD_RECV]	= { "recv", "nxtr", 1, 1, cmd_recv },
 	[CMD_SEND]	= { "send", "xtr", 1, 1, cmd_send },
-	[CMD_CREATE]	= { "create", "scpm", 1, INT32_MAX, cmd_create },
+	[CMD_CREATE]	= { "create", "sckPpm", 1, INT32_MAX, cmd_create },
 	[CMD_CLOSE]	= { "close", "", 1, 1, cmd_close },
 };
 
@@ -912,6 +957,8 @@ static const struct option options[] = {
 	{ "raw", no_argument, NULL, 'r' },
 	{ "slot-size", required_argument, NULL, 's' },
 	{ "capacity", required_argument, NULL, 'c' },
+	{ "kind", required_argument, NULL, 'k' },
+	{ "producers", required_argument, NULL, 'P' },
 	{ "pause", no_argument, NULL, 'p' },
 	{ "mode", required_argument, NULL, 'm' },
 	{ "version", no_argument, NULL, 'V' },
@@ -926,7 +973,8 @@ static void usage(FILE *to)
 		"       scattoctl show [--json] NAME\n"
 		"       scattoctl recv [-n N] [--hex|--text|--raw] NAME\n"
 		"       scattoctl send [--hex|--text|--raw] NAME\n"
-		"       scattoctl create [-s BYTES] [-c SLOTS] [-p] [-m MODE] NAME [-- COMMAND...]\n"
+		"       scattoctl create [-s BYTES] [-c SLOTS] [-k KIND] [-P N] [-p] [-m MODE] NAME\n"
+		"                        [-- COMMAND...]\n"
 		"       scattoctl close NAME\n"
 		"\n"
 		"  -n, --count N          receive N events, then stop\n"
@@ -935,6 +983,8 @@ static void usage(FILE *to)
 		"  -r, --raw              the bytes of the events and nothing else\n"
 		"  -s, --slot-size BYTES  of an event (default 64)\n"
 		"  -c, --capacity SLOTS   events that fit, a power of two (default 1024)\n"
+		"  -k, --kind KIND        spsc: one producer (the default), mpsc: many\n"
+		"  -P, --producers N      how many at a time (default 64)\n"
 		"  -p, --pause            keep the stream while nobody sends or receives\n"
 		"  -m, --mode MODE        octal; read: who may receive, write: send (default 0600)\n"
 		"  -j, --json             for programs\n"
@@ -983,6 +1033,15 @@ static uint32_t parse_mode(const char *text)
 	return (uint32_t)value;
 }
 
+static uint32_t parse_kind(const char *text)
+{
+	for (uint32_t k = SCATTO_KIND_SPSC; k <= SCATTO_KIND_MPSC; k++)
+		if (!strcmp(text, kind_name(k)))
+			return k;
+	say("--kind: \"%s\" is neither spsc nor mpsc", text);
+	misused();
+}
+
 static void parse_option(int opt)
 {
 	switch (opt) {
@@ -1007,6 +1066,13 @@ static void parse_option(int opt)
 		break;
 	case 'c':
 		capacity = parse_number(optarg, "--capacity", UINT64_MAX);
+		break;
+	case 'k':
+		kind = parse_kind(optarg);
+		break;
+	case 'P':
+		producers = (uint32_t)parse_number(optarg, "--producers",
+						   UINT32_MAX);
 		break;
 	case 'p':
 		pausing = true;
@@ -1041,7 +1107,7 @@ int main(int argc, char **argv)
 	size_t nr_given = 0;
 	int opt, args, status;
 
-	while ((opt = getopt_long(argc, argv, "jn:xtrs:c:pm:Vh", options,
+	while ((opt = getopt_long(argc, argv, "jn:xtrs:c:k:P:pm:Vh", options,
 				  NULL)) != -1) {
 		parse_option(opt);
 		if (!strchr(given, opt))

@@ -14,27 +14,38 @@ FIXTURE_VARIANT(ring)
 {
 	uint32_t slot_size;
 	uint64_t capacity;
+	uint32_t kind;
 };
 
-#define RING_VARIANT(slot, cap) \
-	FIXTURE_VARIANT_ADD(ring, slot##_by_##cap) { \
+#define RING_VARIANT(slot, cap, which) \
+	FIXTURE_VARIANT_ADD(ring, which##_##slot##_by_##cap) { \
 		.slot_size = slot, .capacity = cap, \
+		.kind = SCATTO_KIND_##which, \
 	}
 
-RING_VARIANT(8, 2);
-RING_VARIANT(8, 8);
-RING_VARIANT(16, 4);
-RING_VARIANT(32, 4);
-RING_VARIANT(64, 4);
-RING_VARIANT(11, 4);
-RING_VARIANT(20, 2);
-RING_VARIANT(4096, 16);
-RING_VARIANT(1048576, 2);
+RING_VARIANT(8, 2, SPSC);
+RING_VARIANT(8, 8, SPSC);
+RING_VARIANT(16, 4, SPSC);
+RING_VARIANT(32, 4, SPSC);
+RING_VARIANT(64, 4, SPSC);
+RING_VARIANT(11, 4, SPSC);
+RING_VARIANT(20, 2, SPSC);
+RING_VARIANT(4096, 16, SPSC);
+RING_VARIANT(1048576, 2, SPSC);
+RING_VARIANT(8, 2, MPSC);
+RING_VARIANT(8, 8, MPSC);
+RING_VARIANT(16, 4, MPSC);
+RING_VARIANT(32, 4, MPSC);
+RING_VARIANT(64, 4, MPSC);
+RING_VARIANT(11, 4, MPSC);
+RING_VARIANT(20, 2, MPSC);
+RING_VARIANT(4096, 16, MPSC);
+RING_VARIANT(1048576, 2, MPSC);
 
 FIXTURE_SETUP(ring)
 {
-	ASSERT_EQ(0, ring_open(&self->r, variant->slot_size, variant->capacity,
-			       0));
+	ASSERT_EQ(0, ring_open_kind(&self->r, variant->kind, variant->slot_size,
+				    variant->capacity, 0));
 }
 
 FIXTURE_TEARDOWN(ring)
@@ -492,7 +503,6 @@ TEST(config)
 	REFUSED(-EINVAL, backend, 2);
 	REFUSED(-EINVAL, kind, 0);
 	REFUSED(-EINVAL, kind, 3);
-	REFUSED(-EOPNOTSUPP, kind, SCATTO_KIND_MPSC);
 	REFUSED(-EINVAL, slot_size, 0);
 	REFUSED(-EINVAL, slot_size, 7);
 	REFUSED(-EINVAL, slot_size, SCATTO_MAX_SLOT_SIZE + 1);
@@ -501,13 +511,16 @@ TEST(config)
 	REFUSED(-EINVAL, capacity, 3);
 	REFUSED(-EINVAL, capacity, SCATTO_MAX_CAPACITY * 2ULL);
 	REFUSED(-EINVAL, capacity, 1ULL << 63);
-	REFUSED(-EINVAL, flags, 2);
+	REFUSED(-EOPNOTSUPP, flags, SCATTO_F_SHARED);
+	REFUSED(-EINVAL, flags, 4);
 	REFUSED(-EINVAL, flags, SCATTO_F_FENCE);
 	REFUSED(-EINVAL, flags, SCATTO_F_KERNEL);
 	REFUSED(-EINVAL, mode, 0600);
 	REFUSED(-EOPNOTSUPP, name, "name");
+	REFUSED(-EINVAL, max_producers, 2);
+	REFUSED(-EINVAL, reserved0, 1);
 	REFUSED(-EINVAL, reserved[0], 1);
-	REFUSED(-EINVAL, reserved[3], 1);
+	REFUSED(-EINVAL, reserved[2], 1);
 #undef REFUSED
 
 	big.cfg = local_config(8, 4, 0);
@@ -651,7 +664,7 @@ TEST(names_and_features)
 
 	EXPECT_STREQ(SCATTO_VERSION, scatto_version());
 	ASSERT_EQ(0, scatto_features(SCATTO_BACKEND_LOCAL, &features));
-	EXPECT_EQ(SCATTO_FEATURE_SPSC, features);
+	EXPECT_EQ(SCATTO_FEATURE_SPSC | SCATTO_FEATURE_MPSC, features);
 	EXPECT_EQ(-EINVAL, scatto_features(7, &features));
 	EXPECT_EQ(-EINVAL, scatto_producer_open("", &p));
 	EXPECT_EQ(-EINVAL, scatto_consumer_open("", &c));

@@ -23,6 +23,8 @@
 
 #include <kselftest_harness.h>
 
+#include "../../lib/local.h"
+
 #define MS	1000000ULL
 #define SECOND	(1000 * MS)
 
@@ -88,19 +90,27 @@ struct ring {
 	struct scatto_consumer *c;
 };
 
-static inline int ring_open(struct ring *r, uint32_t slot_size,
-			    uint64_t capacity, uint32_t flags)
+static inline int ring_open_kind(struct ring *r, uint32_t kind,
+				 uint32_t slot_size, uint64_t capacity,
+				 uint32_t flags)
 {
 	struct scatto_config cfg = local_config(slot_size, capacity, flags);
 	int ret;
 
 	memset(r, 0, sizeof(*r));
+	cfg.kind = kind;
 	ret = scatto_channel_create(&cfg, &r->ch);
 	if (!ret)
 		ret = scatto_producer_attach(r->ch, &r->p);
 	if (!ret)
 		ret = scatto_consumer_attach(r->ch, &r->c);
 	return ret;
+}
+
+static inline int ring_open(struct ring *r, uint32_t slot_size,
+			    uint64_t capacity, uint32_t flags)
+{
+	return ring_open_kind(r, SCATTO_KIND_SPSC, slot_size, capacity, flags);
 }
 
 static inline void ring_close(struct ring *r)
@@ -122,6 +132,32 @@ static inline void ring_alias(struct ring *r)
 	r->c->chan = r->p->chan;
 	r->c->space_wake = &r->p->chan->space_wake;
 	r->p->cursor = r->c->cursor;
+}
+
+/* Everything, writable: the local backend keeps nobody from it. */
+struct words {
+	size_t size;
+	unsigned char *base;
+	struct scatto_channel_area *chan;
+	struct scatto_local *local;
+	struct scatto_producer_area *prod;
+	struct scatto_consumer_area *cons;
+};
+
+static inline bool words_map(struct words *w, int fd,
+			     const struct scatto_layout *l)
+{
+	w->size = l->region[SCATTO_REGION_DATA].offset +
+		  l->region[SCATTO_REGION_DATA].size;
+	w->base = mmap(NULL, w->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		       0);
+	if (w->base == MAP_FAILED)
+		return false;
+	w->chan = (void *)(w->base + l->region[SCATTO_REGION_CHANNEL].offset);
+	w->local = (void *)((unsigned char *)w->chan + LOCAL_OFFSET);
+	w->prod = (void *)(w->base + l->region[SCATTO_REGION_PRODUCER].offset);
+	w->cons = (void *)(w->base + l->region[SCATTO_REGION_CONSUMER].offset);
+	return true;
 }
 
 /* Waits until somebody sleeps for data (or for space) who did not before. */

@@ -9,36 +9,9 @@
 
 #include "common.h"
 
-#include "../../lib/local.h"
-
 #ifndef MFD_HUGETLB
 #define MFD_HUGETLB	0x0004U
 #endif
-
-/* Everything, writable: the local backend keeps nobody from it. */
-struct words {
-	size_t size;
-	unsigned char *base;
-	struct scatto_channel_area *chan;
-	struct scatto_local *local;
-	struct scatto_producer_area *prod;
-	struct scatto_consumer_area *cons;
-};
-
-static bool words_map(struct words *w, int fd, const struct scatto_layout *l)
-{
-	w->size = l->region[SCATTO_REGION_DATA].offset +
-		  l->region[SCATTO_REGION_DATA].size;
-	w->base = mmap(NULL, w->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-		       0);
-	if (w->base == MAP_FAILED)
-		return false;
-	w->chan = (void *)(w->base + l->region[SCATTO_REGION_CHANNEL].offset);
-	w->local = (void *)((unsigned char *)w->chan + LOCAL_OFFSET);
-	w->prod = (void *)(w->base + l->region[SCATTO_REGION_PRODUCER].offset);
-	w->cons = (void *)(w->base + l->region[SCATTO_REGION_CONSUMER].offset);
-	return true;
-}
 
 FIXTURE(hostile)
 {
@@ -365,6 +338,7 @@ static bool forge(struct forgery *f, unsigned int flags)
 	f->chan->end = SCATTO_END_OPEN;
 	f->local->magic = LOCAL_MAGIC;
 	f->local->version = LOCAL_VERSION;
+	f->local->max_producers = 1;
 	return true;
 }
 
@@ -471,7 +445,7 @@ TEST(memfd_with_bad_geometry)
 	f.local->magic = 0;
 	EXPECT_EQ(-EINVAL, enter(f.fd));
 	f.local->magic = LOCAL_MAGIC;
-	f.local->version = 2;
+	f.local->version = LOCAL_VERSION + 1;
 	EXPECT_EQ(-EPROTO, enter(f.fd));
 	f.local->version = LOCAL_VERSION;
 

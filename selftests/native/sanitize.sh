@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=${SCATTO_TOP:-$(cd "$here/../.." && pwd)}
 build=${BUILD:-$top/build}
 kselftest=${KSELFTEST:-$build/linux/tools/testing/selftests}
-tests='api hostile process stamps stress waiting'
+tests='api hostile many process stamps stress waiting'
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 n=0

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * libscatto: consumers of channels whose slots are published by stamps. Nobody
- * in user space produces into one yet, so these tests lay one out themselves
- * and play the producers.
+ * libscatto: consumers of channels whose slots are published by stamps. These
+ * tests lay one out themselves and play the producers, the kernel included: it
+ * says what was lost, and no producer of the library does.
  */
 #include <linux/futex.h>
 #include <limits.h>
 
 #include "common.h"
-
-#include "../../lib/local.h"
 
 struct stamped {
 	int fd;
@@ -65,6 +63,7 @@ static bool stamped_open(struct stamped *s, uint64_t capacity, uint64_t start)
 	s->chan->end = SCATTO_END_OPEN;
 	s->local->magic = LOCAL_MAGIC;
 	s->local->version = LOCAL_VERSION;
+	s->local->max_producers = 1;
 	s->cons->cursor = start;
 	s->prod->claimed = start;
 	return true;
@@ -390,14 +389,119 @@ TEST_F(stamps, observed)
 	scatto_observer_close(o);
 }
 
-TEST_F(stamps, no_producers_yet)
+/* What was published together: one stamp says it for all. */
+TEST_F(stamps, runs)
 {
-	struct scatto_producer *p = NULL;
-	int fd = dup(self->s.fd);
+	uint64_t buf[16];
+	uint32_t n = 5;
 
-	EXPECT_EQ(-EOPNOTSUPP, scatto_producer_from_fd(fd, &p));
-	EXPECT_EQ(NULL, p);
-	EXPECT_EQ(0, close(fd));
+	for (int i = 0; i < 40; i++) {
+		for (uint64_t k = n - 1; k < n; k--)
+			put(&self->s, self->at + k, self->at + k, 0);
+		stamp(&self->s, self->at, stamp_of(&self->s, self->at, n, false) |
+		      SCATTO_STAMP_RUN);
+		/* They go on with who has other stamps. */
+		put(&self->s, self->at + n, self->at + n, 0);
+		bury(&self->s, self->at + n + 1, 0);
+		ASSERT_EQ(6, scatto_recv_batch(self->c, buf, 16));
+		for (uint64_t k = 0; k < n + 1; k++)
+			ASSERT_EQ(self->at + k, buf[k]);
+		/* The upper half is no loss here. */
+		ASSERT_EQ(0, scatto_lost(self->c));
+		ASSERT_EQ(-EAGAIN, scatto_try_recv(self->c, buf));
+		self->at += n + 2;
+	}
+	EXPECT_EQ(0, scatto_lost_total(self->c));
+}
+
+/* In the middle of one, the stamps of the others do. */
+TEST_F(stamps, successor_in_a_run)
+{
+	uint64_t buf[16];
+
+	for (uint64_t k = 4; k < 5; k--)
+		put(&self->s, self->at + k, k, 0);
+	stamp(&self->s, self->at, stamp_of(&self->s, self->at, 5, false) |
+	      SCATTO_STAMP_RUN);
+	ASSERT_EQ(2, scatto_recv_batch(self->c, buf, 2));
+	scatto_consumer_close(self->c);
+	__atomic_store_n(&self->s.chan->state, 0, __ATOMIC_RELEASE);
+	ASSERT_EQ(0, scatto_consumer_from_fd(dup(self->s.fd), &self->c));
+	ASSERT_EQ(3, scatto_recv_batch(self->c, buf, 16));
+	for (uint64_t k = 0; k < 3; k++)
+		ASSERT_EQ(k + 2, buf[k]);
+}
+
+/* Counts that cannot be: no more than the ring, or than there is to the end. */
+TEST_F(stamps, runs_forged)
+{
+	static const uint32_t forged[] = { 0, 1, 1025, 1U << 31, UINT32_MAX };
+	uint64_t n = self->s.capacity, buf[16];
+
+	for (size_t i = 0; i < sizeof(forged) / sizeof(forged[0]); i++) {
+		put(&self->s, self->at, 7, 0);
+		stamp(&self->s, self->at, stamp_of(&self->s, self->at,
+						   forged[i], false) |
+		      SCATTO_STAMP_RUN);
+		ASSERT_EQ(1, scatto_peek(self->c, UINT32_MAX));
+		ASSERT_EQ(0, scatto_release(self->c, 1));
+		self->at++;
+	}
+	/* A lie that could be true is believed, in bounds. */
+	put(&self->s, self->at, 7, 0);
+	stamp(&self->s, self->at, stamp_of(&self->s, self->at, (uint32_t)n,
+					   false) | SCATTO_STAMP_RUN);
+	ASSERT_EQ((int)n, scatto_peek(self->c, UINT32_MAX));
+	self->s.chan->end = self->at + 3;
+	ASSERT_EQ(3, scatto_recv_batch(self->c, buf, 3));
+	put(&self->s, self->at + 3, 7, 0);
+	self->s.chan->end = self->at + n + 10;
+}
+
+/* Which tombstones there were, oldest first, each once. */
+TEST_F(stamps, skipped)
+{
+	struct scatto_run runs[100];
+	struct scatto_info info;
+	uint64_t v;
+
+	EXPECT_EQ(0, scatto_skipped(self->c, runs, 100));
+	/* T T 1 T 2: one run, and one that goes on later. */
+	bury(&self->s, self->at, 0);
+	bury(&self->s, self->at + 1, 0);
+	put(&self->s, self->at + 2, 1, 0);
+	bury(&self->s, self->at + 3, 0);
+	ASSERT_EQ(0, scatto_recv(self->c, &v));
+	ASSERT_EQ(-EAGAIN, scatto_try_recv(self->c, &v));
+	bury(&self->s, self->at + 4, 0);
+	put(&self->s, self->at + 5, 2, 0);
+	ASSERT_EQ(0, scatto_recv(self->c, &v));
+	EXPECT_EQ(0, scatto_skipped(self->c, runs, 0));
+	ASSERT_EQ(1, scatto_skipped(self->c, runs, 1));
+	EXPECT_EQ(self->at, runs[0].first);
+	EXPECT_EQ(2, runs[0].count);
+	ASSERT_EQ(1, scatto_skipped(self->c, runs, 100));
+	EXPECT_EQ(self->at + 3, runs[0].first);
+	EXPECT_EQ(2, runs[0].count);
+	EXPECT_EQ(0, scatto_skipped(self->c, runs, 100));
+	self->at += 6;
+
+	/* 70 of one: the last 64 are kept, and the total says that it was 70. */
+	for (int i = 0; i < 70; i++) {
+		bury(&self->s, self->at, 0);
+		put(&self->s, self->at + 1, 3, 0);
+		ASSERT_EQ(0, scatto_recv(self->c, &v));
+		self->at += 2;
+	}
+	EXPECT_EQ(74, scatto_tombstones(self->c));
+	ASSERT_EQ(64, scatto_skipped(self->c, runs, 100));
+	for (uint64_t i = 0; i < 64; i++) {
+		EXPECT_EQ(self->at - 128 + 2 * i, runs[i].first);
+		EXPECT_EQ(1, runs[i].count);
+	}
+	EXPECT_EQ(74, self->s.cons->skipped);
+	ASSERT_EQ(0, scatto_consumer_info(self->c, &info));
+	EXPECT_EQ(74, info.skipped);
 }
 
 /* Random stamps, some of them of this lap: any answer, but one. */
