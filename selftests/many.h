@@ -89,6 +89,9 @@ static inline int many_claim(struct end *end, uint32_t n, uint64_t *at)
 	return -EAGAIN;
 }
 
+/* How often many_wake() has made a call, by all threads of this process. */
+static unsigned long many_wake_calls;
+
 /* P3 and P4; how many were woken. */
 static inline int many_wake(struct end *end)
 {
@@ -105,6 +108,7 @@ static inline int many_wake(struct end *end)
 	for (from = end_cursor(end); from < word; from++)
 		if (!many_stamped(end, from))
 			return 0;
+	__atomic_fetch_add(&many_wake_calls, 1, __ATOMIC_RELAXED);
 	return dev_wake(end->fd);
 }
 
