@@ -672,6 +672,29 @@ TEST_F(orphan, killed_while_it_waits_in_claim)
 	EXPECT_TRUE(many_is_tombstone(&self->ch.c, CAPACITY));
 }
 
+/* The same, when it leaves the queue and lives. */
+TEST_F(orphan, stopped_while_it_waits_in_claim)
+{
+	struct victim big, small;
+	uint64_t at;
+
+	ASSERT_EQ(0, victim_start(&big, self->ch.owner));
+	ASSERT_EQ(0, victim_start(&small, self->ch.owner));
+	fill_up(&self->ch);
+	ASSERT_EQ(0, victim_begin(&big, OP_GRANT, 0, 4, 0));
+	ASSERT_TRUE(waits_in_claim(&self->ch, &big, 1));
+	ASSERT_EQ(0, victim_begin(&small, OP_GRANT, 0, 1, 0));
+	ASSERT_TRUE(waits_in_claim(&self->ch, &small, 2));
+	make_room(&self->ch, 1);
+	kill(big.pid, SIGSTOP);
+	ASSERT_TRUE(wait_for(victim_answers(&small), PATIENCE_MS));
+	ASSERT_EQ(0, victim_answer(&small, &at));
+	EXPECT_EQ(CAPACITY, at);
+	victim_kill(&small);
+	victim_kill(&big);
+	EXPECT_EQ(1, chan_info(&self->ch).tombstones);
+}
+
 /*
  * Granted in its sleep, and killed before it could hear of it: it does not get
  * the CPU that we both are on.
