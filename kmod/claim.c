@@ -162,16 +162,15 @@ unsigned int scatto_claim_serve(struct scatto_channel *ch)
 void scatto_claim_left(struct scatto_channel *ch)
 {
 	struct scatto_side *side = &ch->side[SCATTO_SIDE_SPACE];
+	bool again;
 
 	spin_lock_irq(&side->lock);
 	side->wakes += scatto_claim_serve(ch);
 	scatto_side_arm(side);
-	if (list_empty(&ch->many->claimers)) {
-		spin_unlock_irq(&side->lock);
-		return;
-	}
-	scatto_side_armed(ch, SCATTO_SIDE_SPACE);
-	scatto_side_wake(ch, SCATTO_SIDE_SPACE);
+	again = !list_empty(&ch->many->claimers);
+	spin_unlock_irq(&side->lock);
+	if (again)
+		scatto_side_lowered(ch, SCATTO_SIDE_SPACE);
 }
 
 /* A deadline that has passed: what is free may do for the first of the queue. */
@@ -298,7 +297,7 @@ static int scatto_claim_locked(struct scatto_channel *ch,
 
 	/* Whoever sleeps over there for a threshold may have enough now. */
 	if (READ_ONCE(ch->side[SCATTO_SIDE_DATA].nr_sleepers))
-		scatto_side_wake(ch, SCATTO_SIDE_DATA);
+		scatto_side_lowered(ch, SCATTO_SIDE_DATA);
 	/* Q3 */
 	scatto_side_wake(ch, SCATTO_SIDE_SPACE);
 	return scatto_claim_sleep(ch, c, arg, least);

@@ -305,6 +305,7 @@ bool scatto_schedule(ktime_t *deadline);
 ktime_t scatto_deadline(u64 ns);
 int scatto_side_wake(struct scatto_channel *ch, unsigned int which);
 void scatto_side_gone(struct scatto_channel *ch, unsigned int which);
+void scatto_side_lowered(struct scatto_channel *ch, unsigned int which);
 void scatto_side_wake_all(struct scatto_channel *ch, unsigned int which);
 long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
 		 bool nonblock);

@@ -18,8 +18,8 @@
  * are kernel code fence for themselves. Where B cannot be had the channel says
  * SCATTO_F_FENCE and movers in user space fence, too.
  *
- * The word is the smallest position that anybody wants: a mover below it makes
- * no call. Only this file writes it, under the lock, so nobody can be disarmed
+ * The word is the smallest position that lets anybody go on: a mover below it
+ * makes no call. Only this file writes it, under the lock, so nobody can be disarmed
  * by somebody else's leaving.
  *
  * Thresholds are judged in the waker's context: nobody is scheduled just to
@@ -126,7 +126,7 @@ static __always_inline bool scatto_waiter_ready(const struct scatto_waiter *w)
 	       scatto_waiter_hopeless(w);
 }
 
-/* Sets the wake word to the smallest position that somebody wants. */
+/* Sets the wake word to the smallest position that lets somebody go on. */
 void scatto_side_arm(struct scatto_side *side)
 {
 	u64 word = side->gone ? 0 : min(side->poll_at, side->claim_at);
@@ -135,7 +135,7 @@ void scatto_side_arm(struct scatto_side *side)
 	lockdep_assert_held(&side->lock);
 
 	list_for_each_entry(w, &side->sleepers, node)
-		word = min(word, w->want);
+		word = min(word, scatto_waiter_want(w));
 	WRITE_ONCE(*side->word, word);
 }
 
@@ -382,6 +382,20 @@ void scatto_side_gone(struct scatto_channel *ch, unsigned int which)
 	scatto_side_armed(ch, which);
 }
 
+/*
+ * Less may do for this side than its word says, be it that the other side sleeps as
+ * well now or that whoever wanted more has left: A to C on behalf of those who sleep.
+ */
+void scatto_side_lowered(struct scatto_channel *ch, unsigned int which)
+{
+	struct scatto_side *side = &ch->side[which];
+
+	spin_lock_irq(&side->lock);
+	scatto_side_arm(side);
+	scatto_side_armed(ch, which);
+	scatto_side_wake(ch, which);
+}
+
 /* Something other than a position has changed. */
 void scatto_side_wake_all(struct scatto_channel *ch, unsigned int which)
 {
@@ -505,12 +519,19 @@ long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
 		return -EUSERS;
 	}
 	scatto_waiter_enqueue(side, &w);
+	/*
+	 * The word depends on whether the other side sleeps. Of two that go to
+	 * sleep at the same time either we see the other here, or it sees us
+	 * when it looks below: the barrier there is in scatto_side_armed().
+	 */
+	if (w.enough != w.want)
+		smp_mb();
 	scatto_side_arm(side);
 	scatto_side_armed(ch, which);
 
 	/* Whoever sleeps over there for a threshold may have enough now. */
 	if (READ_ONCE(other->nr_sleepers))
-		scatto_side_wake(ch, !which);
+		scatto_side_lowered(ch, !which);
 
 	ret = scatto_sleep(side, &w, arg);
 out:

@@ -637,6 +637,31 @@ TEST_F(many, claim_and_threshold)
 	EXPECT_EQ(0, claimer_join(&a));
 }
 
+/* What is enough may come from a third, when the two sleep already. */
+TEST_F(many, enough_comes_later)
+{
+	struct sleeper s = { .fd = self->c.fd };
+	struct claimer a = {};
+
+	ASSERT_EQ(0, many_send(&self->p[1], 0));
+	s.arg.want = 3;
+	s.arg.enough = 2;
+	s.arg.flags = SCATTO_WAIT_ENOUGH;
+	ASSERT_EQ(0, sleeper_start_args(&s));
+	EXPECT_EQ(3, self->c.area->data_wake);
+	ASSERT_EQ(0, claimer_start(&a, &self->p[0], CAPACITY, 0, -1));
+	EXPECT_FALSE(sleeper_done(&s, 20));
+	EXPECT_EQ(2, self->c.area->data_wake);
+
+	/* It had claimed before somebody queued. */
+	many_intend(&self->p[2], 1, 2);
+	__atomic_store_n(&self->p[2].prod->claimed, 2, __ATOMIC_RELEASE);
+	EXPECT_EQ(1, many_publish(&self->p[2], 1, 1));
+	EXPECT_EQ(0, sleeper_join(&s));
+	EXPECT_EQ(2, drain(&self->c));
+	EXPECT_EQ(0, claimer_join(&a));
+}
+
 TEST_F(many, claim_twice)
 {
 	struct claimer a = {};
