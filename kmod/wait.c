@@ -519,12 +519,13 @@ long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
 		return -EUSERS;
 	}
 	scatto_waiter_enqueue(side, &w);
-	/*
-	 * The word depends on whether the other side sleeps. Of two that go to
-	 * sleep at the same time either we see the other here, or it sees us
-	 * when it looks below: the barrier there is in scatto_side_armed().
-	 */
 	if (w.enough != w.want)
+		/*
+		 * The word depends on whether the other side sleeps. Of two
+		 * that go to sleep at the same time either we see the other
+		 * here, or it sees us when it looks below: the barrier there is
+		 * in scatto_side_armed().
+		 */
 		smp_mb();
 	scatto_side_arm(side);
 	scatto_side_armed(ch, which);

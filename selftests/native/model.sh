@@ -91,7 +91,8 @@ for m in NO_YIELD OTHER_QUIET ARM_WANT NO_LOWER COUNT_LATE; do
 	fails threshold $m "" "$enough"
 done
 
-# pan NUMBER MODEL FLAGS LEVEL: builds it with -O LEVEL and runs it, in $dir/NUMBER
+# pan NUMBER MODEL FLAGS LEVEL: builds it with -O LEVEL and runs it, in $dir/NUMBER.
+# Level 2 is for large ones.
 pan() {
 	local flags
 
@@ -99,7 +100,7 @@ pan() {
 	mkdir "$dir/$1" && cd "$dir/$1" &&
 		spin "${flags[@]}" -a "$models/$2.pml" &&
 		gcc -w -DSAFETY -DCOLLAPSE -DMEMLIM=4000 -O"$4" -o pan pan.c &&
-		./pan -m$((long ? 1000000 : 20000)) -w$((long ? 26 : 22))
+		./pan -m$(($4 == 2 ? 1000000 : 20000)) -w$(($4 == 2 ? 26 : 22))
 }
 
 # What pan lists as unreached: proctype, state, line
