@@ -580,7 +580,7 @@ TEST(no_wakeup_for_data_is_lost)
 {
 	struct scatto_info info = {};
 
-	EXPECT_EQ(0, ping_pong_asleep(scaled(100000), &info));
+	EXPECT_EQ(0, ping_pong_asleep(scaled(20000), &info));
 	TH_LOG("%llu sleeps, %llu wakes", (unsigned long long)info.data_sleeps,
 	       (unsigned long long)info.data_wakes);
 	EXPECT_LT(0, info.data_sleeps);
@@ -616,7 +616,7 @@ TEST(no_wakeup_for_space_is_lost)
 	scatto_producer_set_wait(r.p, SCATTO_STRATEGY_BLOCK);
 	scatto_consumer_set_wait(r.c, SCATTO_STRATEGY_BUSY);
 	s.r = &r;
-	s.n = scaled(50000);
+	s.n = scaled(20000);
 	pin(1);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, fill_asleep, &s));
 	pin(0);
