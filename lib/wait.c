@@ -53,6 +53,13 @@ static void nap(uint64_t ns)
 	nanosleep(&ts, NULL);
 }
 
+/* Does a wait of @ep sleep before it looks at the clock? */
+static bool sleeps(const struct __scatto_endpoint *ep)
+{
+	return ep->strategy == SCATTO_STRATEGY_ADAPTIVE ||
+	       ep->strategy == SCATTO_STRATEGY_BLOCK;
+}
+
 static struct waiter waiter_init(struct __scatto_endpoint *ep, uint32_t n,
 				 uint64_t deadline)
 {
@@ -62,7 +69,7 @@ static struct waiter waiter_init(struct __scatto_endpoint *ep, uint32_t n,
 		.stall = SCATTO_FOREVER,
 	};
 
-	if (n > 1)
+	if (n > 1 && !sleeps(ep))
 		w.stall = scatto_deadline(STALL_NS);
 	switch (ep->strategy) {
 	case SCATTO_STRATEGY_BUSY:
@@ -122,8 +129,7 @@ static int waiter_step(struct waiter *w)
 {
 	int ret;
 
-	if (w->ep->strategy == SCATTO_STRATEGY_ADAPTIVE ||
-	    w->ep->strategy == SCATTO_STRATEGY_BLOCK)
+	if (sleeps(w->ep))
 		return 1;
 	ret = check_clock(w);
 	if (ret)
@@ -510,13 +516,6 @@ int scatto_wait_data(struct scatto_consumer *c, uint32_t n, uint64_t deadline)
 		if (ret != -EAGAIN)
 			return ret;
 	}
-}
-
-/* Does a wait of @ep begin with sleeping once the peer is known to sleep? */
-static bool sleeps(const struct __scatto_endpoint *ep)
-{
-	return ep->strategy == SCATTO_STRATEGY_ADAPTIVE ||
-	       ep->strategy == SCATTO_STRATEGY_BLOCK;
 }
 
 /*
