@@ -137,8 +137,13 @@ static void life_fails(struct life *me, int ret)
 /* Now and then it takes its time, so that more of them die right there. */
 static void life_linger(uint64_t *seed)
 {
-	if (!(chance(seed) % 8))
+	switch (chance(seed) % 16) {
+	case 0:
 		dither(seed, 20000);
+		break;
+	case 1:
+		sched_yield();
+	}
 }
 
 /* Or has nothing to send: the consumer is to sleep as well. */
@@ -898,7 +903,7 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 		/* Where the host itself is busy a few of them take what they take. */
 		EXPECT_GE(10000000U, latencies_at(&own, 95));
 		/* The bar, where the machine lets a process die in time. */
-		EXPECT_GE(bar, latencies_at(&lat, 99));
+		EXPECT_GE(bar, latencies_at(&lat, 95));
 	}
 	if (free_kb) {
 		long long now_kb = read_number("/proc/meminfo", "MemFree:");
