@@ -104,7 +104,8 @@ struct scatto_many {
 	u64 repair_lo;			/* hull of what is undecided; empty if equal */
 	u64 repair_hi;
 	u64 repairs;
-	unsigned int backoff;		/* of the work, in ms */
+	unsigned int backoff;		/* of the work, in us */
+	unsigned int nap;		/* the same below a jiffy; hint, no lock */
 	struct scatto_cover *cover;	/* for one pass */
 
 	/* Under the space side's lock: see claim.c. */

@@ -8,6 +8,7 @@
  * writable mapping goes, and, where a living producer leaves something undecided
  * for the moment, in delayed work.
  */
+#include <linux/delay.h>
 #include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -16,9 +17,12 @@
 #include "internal.h"
 #include "trace.h"
 
-/* Between two tries of what is undecided, in ms. */
-#define SCATTO_BACKOFF_MIN	1
-#define SCATTO_BACKOFF_MAX	1000
+/*
+ * Between two tries of what is undecided, in us. Most wait for a producer that
+ * lost the CPU between two instructions, and a tick is long for those.
+ */
+#define SCATTO_BACKOFF_MIN	100
+#define SCATTO_BACKOFF_MAX	USEC_PER_SEC
 
 /*
  * For the tries that come later. Not bound to a CPU: a large ring takes long to
@@ -213,6 +217,16 @@ void scatto_many_retry(struct scatto_many *m, unsigned long delay)
 		mod_delayed_work(scatto_wq, &m->work, delay);
 }
 
+/* Less than a jiffy is slept by the work itself. */
+static void scatto_repair_retry(struct scatto_many *m)
+{
+	bool nap = m->backoff < jiffies_to_usecs(1);
+
+	WRITE_ONCE(m->nap, nap ? m->backoff : 0);
+	scatto_many_retry(m, nap ? 0 : usecs_to_jiffies(m->backoff));
+	m->backoff = min(m->backoff + m->backoff / 2, SCATTO_BACKOFF_MAX);
+}
+
 /* Decides what can be decided of the hull and shrinks it to the rest. */
 static void scatto_repair_pass(struct scatto_channel *ch)
 {
@@ -256,12 +270,10 @@ static void scatto_repair_pass(struct scatto_channel *ch)
 		scatto_side_wake(ch, SCATTO_SIDE_DATA);
 	}
 	trace_scatto_repair(ch->id, made, first, last);
-	if (open) {
-		scatto_many_retry(m, msecs_to_jiffies(m->backoff));
-		m->backoff = min(m->backoff * 2, SCATTO_BACKOFF_MAX);
-	} else {
+	if (open)
+		scatto_repair_retry(m);
+	else
 		m->backoff = SCATTO_BACKOFF_MIN;
-	}
 }
 
 /* Also for a queue of claimers that found the claim cursor too busy. */
@@ -270,8 +282,12 @@ static void scatto_many_work(struct work_struct *work)
 	struct scatto_many *m = container_of(to_delayed_work(work),
 					     struct scatto_many, work);
 	struct scatto_channel *ch = m->ch;
+	unsigned int nap = READ_ONCE(m->nap);
 
+	if (nap)
+		usleep_range(nap, nap + nap / 4);
 	mutex_lock(&ch->lock);
+	WRITE_ONCE(m->nap, 0);
 	scatto_repair_pass(ch);
 	mutex_unlock(&ch->lock);
 	scatto_side_wake(ch, SCATTO_SIDE_SPACE);
