@@ -239,13 +239,12 @@ static int scatto_claim_sleep(struct scatto_channel *ch, struct scatto_claimer *
 static bool scatto_grant_used(const struct scatto_endpoint *ep, u64 lo, u64 hi)
 {
 	const struct scatto_channel *ch = ep->ch;
-	u64 head = scatto_channel_consumed(ch), seq;
+	u64 head = scatto_channel_consumed(ch), seq, stamp;
 
 	for (seq = (s64)(head - lo) > 0 ? head : lo; (s64)(hi - seq) > 0; seq++) {
 		scatto_breathe(seq);
 		/* Nothing is read of the slot: the value is all. */
-		u64 stamp = READ_ONCE(ch->stamps[seq & ch->mask]);
-
+		stamp = READ_ONCE(ch->stamps[seq & ch->mask]);
 		if ((stamp & SCATTO_STAMP_LAP) == scatto_stamp(ch, seq))
 			continue;
 		/* The stamp before the cursor. */

@@ -158,7 +158,7 @@ static void scatto_close_all(struct scatto_channel *ch)
 	scatto_side_wake_all(ch, SCATTO_SIDE_SPACE);
 }
 
-/* Takes or leaves a place; the caller has the consumer's mover right. */
+/* @ep's place is @holder's from now on. Who moves for whom is the caller's business. */
 static void scatto_place_set(struct scatto_channel *ch,
 			     const struct scatto_endpoint *ep,
 			     struct scatto_endpoint *holder)

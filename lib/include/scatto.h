@@ -15,8 +15,10 @@
  * -EBADMSG	the other side has put impossible positions into shared memory
  *
  * An endpoint (producer, consumer, observer) is used by one thread at a time;
- * different endpoints need no coordination. A forked child inherits no
- * endpoint's mapping: all it may do with one is to close it.
+ * different endpoints need no coordination. A signal handler is a second thread
+ * in that sense: it must not use the endpoint that it may have interrupted. A
+ * forked child inherits no endpoint's mapping: all it may do with one is to close
+ * it.
  *
  * What is sent and received without waiting is inline and makes no system
  * call. The same functions are exported by the library too, for languages
