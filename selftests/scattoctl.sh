@@ -55,6 +55,8 @@ until_true() {
 }
 
 gone() { ! scattoctl show "$1"; }
+grep_show() { scattoctl show "$1" | grep -qE "$2"; }
+producers() { scattoctl show --json "$1" | grep -q "\"producers\": $2,"; }
 consumers() { scattoctl show --json "$1" | grep -q "\"consumers\": $2,"; }
 
 chmod 777 . && umask 0
@@ -177,6 +179,32 @@ seq 100 >in
 check "send ends with the stream" run 6 scattoctl send -t short <in
 check "and tells when nobody receives any more" has err "nobody receives"
 check "create ends when its channel is of no use" wait $holder
+
+# Many producers
+check "several need the kind" run_has 2 err "need --kind mpsc" "create -P 2 c"
+check "a kind that is none" run_has 2 err "neither spsc nor mpsc" "create -k spmc c"
+check "more than there can be" run_has 2 err "1024" "create -k mpsc -P 1025 c"
+scattoctl create -p -k mpsc -P 2 -s 8 -c 64 many 2>/dev/null &
+holder=$!
+until_true scattoctl show many
+check "show has the kind" grep_show many '^kind +mpsc, flags'
+# Both hold their places until the other is there.
+for i in 1 2; do
+	(echo "a$i"; until_true producers many 2; until_true test -e refused; echo "b$i") | scattoctl send -t many &
+	eval "sender$i=$!"
+done
+until_true producers many 2
+check "a producer too many" run 1 scattoctl send -t many </dev/null
+check "is told how many there can be" has err "as many producers as it can have"
+touch refused
+wait $sender1 $sender2
+check "recv has what all have sent" run 0 scattoctl recv -n 4 -t many
+check "of each in its order" sh -c '[ "$(grep 1 out | tr -d "\n")" = a1b1 ] && [ "$(grep 2 out | tr -d "\n")" = a2b2 ]'
+check "show has the position" grep_show many '^claimed +4$'
+check "the repairs" grep_show many '^repairs +0, all done$'
+check "and the tombstones" grep_show many '^tombstones +0 by the kernel, 0 skipped$'
+check "show --json has them too" sh -c 'scattoctl show --json many | grep -q "\"skipped\": 0"'
+kill $holder
 
 # The kernel's channels, and losses
 if insmod /lib/modules-scatto/scatto_sched.ko capacity=64 mode=0400; then
