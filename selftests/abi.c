@@ -4,7 +4,7 @@
  * first version has, so that a change of the header has to be made twice, and
  * then the rules by which structures grow and 32-bit callers are served.
  */
-#include "util.h"
+#include "ioctl32.h"
 #include "kselftest_harness.h"
 
 struct number {
@@ -613,38 +613,11 @@ TEST_F(growth, stays_inside)
 	}
 }
 
-/*
- * 32-bit callers. int 0x80 enters the kernel's 32-bit system call table from a
- * 64-bit program, and with it ->compat_ioctl; what it points to must lie in the
- * low 4 GiB.
- */
+/* 32-bit callers */
 #ifdef __x86_64__
-#define NR_IOCTL_32	54
-
-static int ioctl32(int fd, uint32_t cmd, uint64_t arg)
-{
-	long ret = NR_IOCTL_32;
-
-	asm volatile("int $0x80"
-		     : "+a"(ret)
-		     : "b"((long)fd), "c"((long)cmd), "d"(arg)
-		     : "memory", "cc", "r8", "r9", "r10", "r11");
-	return (int)ret;
-}
-
 static int ioctl32p(int fd, uint32_t cmd, void *arg)
 {
 	return ioctl32(fd, cmd, (uintptr_t)arg);
-}
-
-/* Without support for it, int 0x80 is a fault or an unknown call. */
-static bool have_ioctl32(void)
-{
-	pid_t pid = spawn();
-
-	if (!pid)
-		_exit(ioctl32(-1, 0, 0) != -EBADF);
-	return !reap(pid);
 }
 
 TEST(compat)
