@@ -213,21 +213,23 @@ static void attack_words(struct attacker *at)
 }
 
 /*
- * A producer that has nothing but tombstones to say, as many as there is room for,
- * as fast as they are skipped: the consumer's calls end in time all the same.
+ * A producer that has nothing but tombstones to say, all of the ring and again as
+ * soon as they are skipped: the consumer's calls end in time all the same.
  */
 static void attack_tombstones(struct attacker *at)
 {
 	struct end end;
-	uint64_t seq;
+	uint64_t seq = 0;
 
 	if (!attack_open(at, &end))
 		return;
 	while (attack_goes_on(at)) {
-		if (many_claim(&end, 1, &seq))
-			continue;
-		many_put_stamp(&end, seq, SCATTO_STAMP_TOMBSTONE);
-		many_wake(&end);
+		uint64_t to = end_cursor(&end) + ATTACK_CAPACITY;
+
+		if (to - seq > ATTACK_CAPACITY)
+			seq = to - ATTACK_CAPACITY;
+		for (; seq != to; seq++)
+			many_put_stamp(&end, seq, SCATTO_STAMP_TOMBSTONE);
 		attack_round(at);
 	}
 	end_drop(&end);
