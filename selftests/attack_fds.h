@@ -312,10 +312,11 @@ static void wake_storm_run(struct attack_crew *crew, unsigned int me)
 			.size = sizeof(wait), .flags = SCATTO_WAIT_WAKE | SCATTO_WAIT_DEADLINE,
 			.want = 1ULL << 60, .deadline = 1, .wake_fd = end->fd,
 		};
+		int ret;
 
 		must(at, dev_wake(end->fd) >= 0);
-		must(at, dev_ioctl(end->fd, SCATTO_IOC_WAIT, &wait) == -ETIMEDOUT ||
-			 end_is_over(end));
+		ret = dev_ioctl(end->fd, SCATTO_IOC_WAIT, &wait);
+		must(at, ret == -ETIMEDOUT || end_is_over(end));
 		attack_round(at);
 	}
 }

@@ -29,6 +29,11 @@ static bool attack_jail(struct attacker *at, const char *limit, const char *valu
 	return must(at, !become(UID_USER));
 }
 
+static bool is_shortage(int ret)
+{
+	return ret == -ENOMEM || ret == -EMFILE || ret == -ENFILE;
+}
+
 /* Channels until there are no more to be had, then all of them back. */
 static void take_channels(struct attacker *at, uint32_t slot, uint64_t capacity, bool named)
 {
@@ -45,8 +50,7 @@ static void take_channels(struct attacker *at, uint32_t slot, uint64_t capacity,
 		fds[n++] = ret;
 		attack_round(at);
 	}
-	must(at, ret >= 0 || ret == -EDQUOT || ret == -ENOMEM || ret == -EMFILE ||
-		 ret == -ENFILE);
+	must(at, ret >= 0 || ret == -EDQUOT || is_shortage(ret));
 	while (n)
 		close(fds[--n]);
 }
@@ -195,8 +199,7 @@ static void attack_many_endpoints(struct attacker *at)
 			int ret = end_open(&ends[n], at->a->role, at->owner);
 
 			if (ret) {
-				must(at, ret == -EBUSY || ret == -EMFILE || ret == -ENFILE ||
-					 ret == -ENOMEM);
+				must(at, ret == -EBUSY || is_shortage(ret));
 				break;
 			}
 			attack_work(&ends[n++], 1);

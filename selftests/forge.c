@@ -8,7 +8,7 @@
  * (Consumers of the kernel's channels do the same in kapi.c.)
  */
 #include "kselftest_harness.h"
-#include "util.h"
+#include "bystander.h"
 
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -19,72 +19,6 @@
 static uint64_t payload(uint64_t seq)
 {
 	return (seq + 1) * 0x9e3779b97f4a7c15ULL;
-}
-
-/* Two processes with a channel of their own, which they use all the time */
-struct bystander {
-	int owner;
-	pid_t producer, consumer;
-	volatile uint64_t *count;	/* events received; ~0: something is wrong */
-};
-
-static void bystander_run(struct bystander *b, uint32_t role)
-{
-	struct end end;
-	uint64_t at = 0, value;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (end_open(&end, role, b->owner))
-		_exit(1);
-	for (;;) {
-		if (role == SCATTO_ROLE_PRODUCER) {
-			if (end_send(&end, payload(at)) >= 0)
-				at++;
-			else
-				dev_wait(end.fd, at + 1 - CAPACITY, -1);
-			continue;
-		}
-		if (end_recv(&end, &value) < 0) {
-			dev_wait(end.fd, at + 1, -1);
-			if (end_is_over(&end))
-				*b->count = UINT64_MAX;
-			continue;
-		}
-		if (value != payload(at))
-			*b->count = UINT64_MAX;
-		if (*b->count != UINT64_MAX)
-			*b->count = ++at;
-	}
-}
-
-static int bystander_start(struct bystander *b)
-{
-	b->count = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	b->owner = channel_create(NULL, 0, 8, CAPACITY, 0);
-	if (b->count == MAP_FAILED || b->owner < 0)
-		return -1;
-	b->producer = fork();
-	if (!b->producer)
-		bystander_run(b, SCATTO_ROLE_PRODUCER);
-	b->consumer = fork();
-	if (!b->consumer)
-		bystander_run(b, SCATTO_ROLE_CONSUMER);
-	return b->producer < 0 || b->consumer < 0 ? -1 : 0;
-}
-
-/* Has it come further since @before, with nothing lost or garbled? */
-static bool bystander_goes_on(struct bystander *b, uint64_t before)
-{
-	return wait_for(*b->count > before, PATIENCE_MS) &&
-	       *b->count != UINT64_MAX;
-}
-
-static void bystander_stop(struct bystander *b)
-{
-	kill_and_reap(b->producer);
-	kill_and_reap(b->consumer);
-	close(b->owner);
 }
 
 FIXTURE(forge)
@@ -120,7 +54,7 @@ FIXTURE_SETUP(forge)
 {
 	bool producer = variant->role == SCATTO_ROLE_PRODUCER;
 
-	ASSERT_EQ(0, bystander_start(&self->b));
+	ASSERT_EQ(0, bystander_start(&self->b, BYSTANDER_SPSC, 0));
 	self->owner = channel_create(NULL, 0, 8, CAPACITY, variant->flags);
 	ASSERT_LE(0, self->owner);
 	ASSERT_EQ(0, end_open(&self->forger, variant->role, self->owner));
@@ -185,7 +119,7 @@ static uint64_t ask_everything(struct __test_metadata *_metadata,
 
 TEST_F(forge, values)
 {
-	uint64_t before = *self->b.count, seed = 42, longest = 0;
+	uint64_t before = bystander_count(&self->b), seed = 42, longest = 0;
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
 	int ep = epoll_create1(EPOLL_CLOEXEC), i;
 
@@ -235,7 +169,7 @@ static void *flipper_main(void *arg)
 TEST_F_TIMEOUT(forge, flipping, 600)
 {
 	unsigned int ms = test_count(10000, 600);
-	uint64_t before = *self->b.count, seed = 43, asked = 0, until;
+	uint64_t before = bystander_count(&self->b), seed = 43, asked = 0, until;
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
 	struct flipper f = { .word = self->word, .end = &self->forger };
 	int ep = epoll_create1(EPOLL_CLOEXEC);
@@ -273,7 +207,7 @@ TEST_F(forge, and_gone)
 		volatile uint64_t *word;
 		struct sleeper s;
 
-		before = *self->b.count;
+		before = bystander_count(&self->b);
 		self->owner = channel_create(NULL, 0, 8, CAPACITY, variant->flags);
 		ASSERT_LE(0, self->owner);
 		ASSERT_EQ(0, end_open(&forger, role, self->owner));

@@ -175,7 +175,7 @@ static size_t count_nonzero(const void *at, size_t size)
 	return n;
 }
 
-TEST_F(leak, copied)
+TEST_F_TIMEOUT(leak, copied, 120)
 {
 	static const char name[] = "leak";
 	union any_arg arg;
@@ -254,7 +254,7 @@ TEST(whole)
 }
 
 /* Text for people is made of the same. */
-TEST_F(leak, fdinfo)
+TEST_F_TIMEOUT(leak, fdinfo, 120)
 {
 	int owner, i;
 

@@ -116,9 +116,10 @@ static inline void leak_look_at(struct leak_pages *pages, int kcore, const Elf64
 
 		for (i = 0; i + 4096 <= n; i += 4096) {
 			uint64_t pfn = (ph->p_paddr + at + i) / 4096;
-
 			/* Not the word that a free object begins with. */
-			if (pfn >= pages->nr || leak_count_of(pages->word, buf + i + 2048, 64) != 16)
+			size_t words = leak_count_of(pages->word, buf + i + 2048, 64);
+
+			if (pfn >= pages->nr || words != 64 / sizeof(pages->word))
 				continue;
 			pages->bits[pfn / 8] |= 1 << pfn % 8;
 			pages->found++;
