@@ -11,7 +11,6 @@
 #include "bystander.h"
 
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 
 #define CAPACITY	8
 #define MS		1000000ULL
