@@ -135,6 +135,16 @@ static inline void bystander_run(struct bystander *b, unsigned int i, uid_t uid)
 	bystander_consume(b, &end);
 }
 
+/* Has everybody come? */
+static inline bool bystander_complete(const struct bystander *b)
+{
+	struct scatto_info info;
+
+	return b->kind == BYSTANDER_PIPE ||
+	       (!dev_info(b->owner, &info) &&
+		info.producers + info.consumers == b->nr_pids);
+}
+
 /* By root. */
 static inline int bystander_start(struct bystander *b, int kind, uid_t uid)
 {
@@ -166,7 +176,7 @@ static inline int bystander_start(struct bystander *b, int kind, uid_t uid)
 		if (b->pids[i] < 0)
 			return -errno;
 	}
-	return wait_for(b->view->count, PATIENCE_MS) ? 0 : -ETIME;
+	return wait_for(b->view->count && bystander_complete(b), PATIENCE_MS) ? 0 : -ETIME;
 }
 
 static inline uint64_t bystander_count(const struct bystander *b)
