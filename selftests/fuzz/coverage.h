@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which code of the module a sequence has reached, where the kernel has KCOV: a
+ * buffer for each actor, in which the kernel notes the addresses that it passes.
+ */
+#ifndef SELFTESTS_FUZZ_COVERAGE_H
+#define SELFTESTS_FUZZ_COVERAGE_H
+
+#include "util.h"
+
+/* From linux/kcov.h, which not each build machine has. */
+#define KCOV_INIT_TRACE	_IOR('c', 1, unsigned long)
+#define KCOV_ENABLE	_IO('c', 100)
+#define KCOV_TRACE_PC	0
+
+#define KCOV_WORDS	(64 << 10)
+#define KCOV_FILE	"/sys/kernel/debug/kcov"
+#define MAX_TEXT	(1 << 20)
+
+struct kcov {
+	int fd;
+	uint64_t *pcs;		/* number, then as many addresses */
+};
+
+/* In memory that all share: a byte for each of the module's text. */
+struct coverage {
+	uint64_t base;		/* 0: there is none */
+	uint64_t size;
+	uint64_t reached;
+	uint8_t seen[MAX_TEXT];
+};
+
+static bool coverage_init(struct coverage *c)
+{
+	char line[256];
+	FILE *f;
+
+	if (access(KCOV_FILE, R_OK | W_OK))
+		return false;
+	f = fopen("/proc/modules", "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		unsigned long long size, base;
+
+		if (sscanf(line, "scatto %llu %*u %*s %*s %llx", &size, &base) == 2) {
+			c->base = base;
+			c->size = size < MAX_TEXT ? size : MAX_TEXT;
+		}
+	}
+	if (f)
+		fclose(f);
+	return c->base;
+}
+
+static int kcov_open(struct kcov *k, int at)
+{
+	int fd = open(KCOV_FILE, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	k->fd = dup2(fd, at);
+	close(fd);
+	if (ioctl(k->fd, KCOV_INIT_TRACE, KCOV_WORDS))
+		return -errno;
+	k->pcs = mmap(NULL, KCOV_WORDS * 8, PROT_READ | PROT_WRITE, MAP_SHARED, k->fd, 0);
+	return k->pcs == MAP_FAILED ? -errno : 0;
+}
+
+/* For the calling thread, until it ends. */
+static void kcov_begin(struct kcov *k)
+{
+	if (!k->pcs)
+		return;
+	__atomic_store_n(&k->pcs[0], 0, __ATOMIC_RELAXED);
+	ioctl(k->fd, KCOV_ENABLE, KCOV_TRACE_PC);
+}
+
+/* How many addresses nobody has reached before. */
+static unsigned int coverage_add(struct coverage *c, const struct kcov *k)
+{
+	uint64_t n, i;
+	unsigned int news = 0;
+
+	if (!k->pcs)
+		return 0;
+	n = __atomic_load_n(&k->pcs[0], __ATOMIC_RELAXED);
+	for (i = 1; i <= n && i < KCOV_WORDS; i++) {
+		uint64_t at = k->pcs[i] - c->base;
+
+		if (at < c->size && !__atomic_exchange_n(&c->seen[at], 1, __ATOMIC_RELAXED))
+			news++;
+	}
+	__atomic_fetch_add(&c->reached, news, __ATOMIC_RELAXED);
+	return news;
+}
+
+#endif /* SELFTESTS_FUZZ_COVERAGE_H */
