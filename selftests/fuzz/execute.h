@@ -149,7 +149,7 @@ static void complain(struct actor *a, const char *fmt, ...)
 	va_end(ap);
 }
 
-static bool is_allowed(enum call call, int err)
+static bool is_allowed(enum call_id call, int err)
 {
 	unsigned int i;
 
@@ -159,11 +159,11 @@ static bool is_allowed(enum call call, int err)
 	return false;
 }
 
-static long answer(struct actor *a, enum call call, long ret, const char *fmt, ...)
+static long answer(struct actor *a, enum call_id call, long ret, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
 /* Counts and judges one answer, and prints the call if that is wanted. */
-static long answer(struct actor *a, enum call call, long ret, const char *fmt, ...)
+static long answer(struct actor *a, enum call_id call, long ret, const char *fmt, ...)
 {
 	int err = ret < 0 && ret > -MAX_ERRNO ? -ret : 0;
 	char line[320];
@@ -255,7 +255,8 @@ static void timer_arm(struct actor *a, bool on)
 	}
 	/* Again and again: the first may come before the call sleeps. */
 	if (on)
-		at.it_value.tv_nsec = at.it_interval.tv_nsec = SIGNAL_US * 1000;
+		at.it_interval.tv_nsec = SIGNAL_US * 1000;
+	at.it_value = at.it_interval;
 	timer_settime(a->timer, 0, &at, NULL);
 }
 
@@ -837,12 +838,14 @@ static void do_mremap(struct actor *a, const struct op *op)
 	from = size;
 	to = size;
 	kind = pick(a, 6);
-	if (kind == 0)
+	if (kind == 0) {
 		to += 4096;
-	else if (kind == 1)
+	} else if (kind == 1) {
 		from = 0;
-	else if (kind == 2 && size > 4096)
-		from = to = 4096;
+	} else if (kind == 2 && size > 4096) {
+		from = 4096;
+		to = 4096;
+	}
 	hole = mmap(NULL, to, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (hole == MAP_FAILED)
 		return;
@@ -1028,6 +1031,7 @@ static void revive(struct actor *a, const struct op *op)
 	struct op create = { op->actor, CALL_CREATE, op->other % 2, 0, op->rnd | RND_VALID };
 	struct view *v = &a->view[op->slot];
 	unsigned int i;
+	long ret;
 
 	do_mmap(a, &map);
 	if (view_is_mapped(v) || (v->known && pick(a, 2)))
@@ -1038,16 +1042,19 @@ static void revive(struct actor *a, const struct op *op)
 	v->known = false;
 	attach.rnd |= (pick(a, 2) ? SCATTO_ROLE_PRODUCER : SCATTO_ROLE_CONSUMER) - 1;
 	do_open(a, &attach);
-	if (do_attach(a, &attach)) {
-		/* The other one, or is there nothing to attach to? */
+	ret = do_attach(a, &attach);
+	if (ret == -EBUSY) {
+		/* The other one? */
 		attach.rnd ^= (SCATTO_ROLE_PRODUCER - 1) ^ (SCATTO_ROLE_CONSUMER - 1);
-		if (do_attach(a, &attach)) {
-			do_open(a, &create);
-			do_create(a, &create);
-			do_attach(a, &attach);
-		}
+		ret = do_attach(a, &attach);
 	}
-	do_mmap(a, &map);
+	if (ret && (ret != -EBUSY || !pick(a, 4))) {
+		do_open(a, &create);
+		do_create(a, &create);
+		do_attach(a, &attach);
+	}
+	for (i = 0; v->known && i < SCATTO_NR_REGIONS; i++)
+		map_region(a, &map, i);
 }
 
 static void do_move(struct actor *a, const struct op *op)

@@ -532,8 +532,10 @@ static void minimise(struct sequence *s, uint64_t times)
 			memmove(&less.op[at], &less.op[at + chunk],
 				(s->n - at - chunk) * sizeof(s->op[0]));
 			less.n -= chunk;
-			if (at < s->prologue)
-				less.prologue -= chunk < s->prologue - at ? chunk : s->prologue - at;
+			if (at + chunk <= s->prologue)
+				less.prologue -= chunk;
+			else if (at < s->prologue)
+				less.prologue = at;
 			if (less.n && sequence_fails(&less, times))
 				*s = less;
 			else
@@ -645,8 +647,9 @@ static void print_table(double seconds)
 {
 	unsigned int i, e;
 
-	printf("# %llu calls in %.1f s, %.0f calls/s; %llu sequences, %llu channels used after one\n",
-	       (unsigned long long)totals->calls, seconds, totals->calls / seconds,
+	printf("# %llu calls in %.1f s, %.0f calls/s\n", (unsigned long long)totals->calls, seconds,
+	       totals->calls / seconds);
+	printf("# %llu sequences, %llu channels used after one\n",
 	       (unsigned long long)totals->sequences, (unsigned long long)totals->used);
 	if (coverage->base)
 		printf("# %llu addresses of the module reached, %u sequences kept\n",

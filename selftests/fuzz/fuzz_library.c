@@ -26,24 +26,12 @@
 
 #include "../../lib/internal.h"
 #include "../../lib/local.h"
+#include "wrap.h"
 
 #define PAGE		4096UL
 #define MAX_FILE	(64 * PAGE)
 #define MAX_BATCH	600	/* more than the most slots */
 #define FAKE_NAME	"fuzz"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-void *__real_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
-int __real_munmap(void *at, size_t size);
-int __real_open(const char *path, int flags, ...);
-void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
-int __wrap_munmap(void *at, size_t size);
-int __wrap_open(const char *path, int flags, ...);
-int __wrap_ioctl(int fd, unsigned long cmd, ...);
-long __wrap_syscall(long nr, ...);
-int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
-int __wrap_nanosleep(const struct timespec *ts, struct timespec *left);
-int __wrap_sched_yield(void);
 
 /* The input, and all that lives as long as it */
 static struct {

@@ -40,7 +40,7 @@ wait_unused() {
 mkdir -m 777 /tmp/trinity
 echo "-- trinity"
 # Its main process outlives children that it has made unable to end.
-su user -c "cd /tmp/trinity && timeout -s INT -k 10 $seconds trinity -q -l off -C 8 -V /dev/scatto $calls" 2>&1 |
+su user -c "cd /tmp/trinity && timeout -s INT -k 10 $seconds trinity -q -l off -C 8 --enable-fds=pseudo -V /dev/scatto $calls" 2>&1 |
 	tail -n 12
 killall -9 trinity trinity-main 2>/dev/null
 for pid in $(ps -o pid,user | awk '$2 == "user" { print $1 }'); do
@@ -58,5 +58,5 @@ END
 } >"$script"
 
 # The VM takes its time, as a busy machine does.
-exec "$here/../vm/run" --kernel "$kernel" --time-limit $((2 * seconds + 300)) \
+"$here/../vm/run" --kernel "$kernel" --time-limit $((2 * seconds + 300)) \
 	--add "$(command -v trinity)" --add "$(command -v stress-ng)" --script "$script"

@@ -14,7 +14,7 @@
 #define NR_SLOTS	16	/* file descriptors that all actors share */
 #define NR_ACTORS	4	/* threads: 0 and 1 of one process, 2 and 3 of another */
 
-enum call {
+enum call_id {
 	CALL_OPEN, CALL_CREATE, CALL_ATTACH, CALL_INFO, CALL_CLOSE, CALL_WAIT,
 	CALL_WAKE, CALL_CLAIM, CALL_QUERY, CALL_LIST, CALL_OTHER, CALL_MMAP,
 	CALL_MUNMAP, CALL_MREMAP, CALL_MPROTECT, CALL_MADVISE, CALL_POLL,
@@ -112,7 +112,7 @@ static const struct weight weights_consumer[] = {
 
 enum { SLOT_CLOSED, SLOT_BLANK, SLOT_BOUND };	/* + role */
 
-static enum call weigh(uint64_t *state, const struct weight *w)
+static enum call_id weigh(uint64_t *state, const struct weight *w)
 {
 	unsigned int sum = 0, i, at;
 
@@ -124,7 +124,7 @@ static enum call weigh(uint64_t *state, const struct weight *w)
 	return w[i].call;
 }
 
-static enum call call_for(uint64_t *state, unsigned int slot)
+static enum call_id call_for(uint64_t *state, unsigned int slot)
 {
 	if (!(chance(state) % 10))
 		return chance(state) % NR_CALLS;
@@ -142,7 +142,7 @@ static enum call call_for(uint64_t *state, unsigned int slot)
 	}
 }
 
-static struct op *sequence_add(struct sequence *s, unsigned int actor, enum call call,
+static struct op *sequence_add(struct sequence *s, unsigned int actor, enum call_id call,
 			       unsigned int slot, unsigned int other, uint32_t rnd)
 {
 	struct op *op = &s->op[s->n++];
@@ -194,7 +194,8 @@ static void sequence_prologue(struct sequence *s, uint64_t *state, uint8_t *slot
 
 		sequence_add(s, 0, CALL_OPEN, i, 0, chance(state) | RND_VALID);
 		slots[i] = SLOT_BLANK;
-		if (taken[ch][role] && (spsc[ch] || role == SCATTO_ROLE_CONSUMER) && chance(state) % 8)
+		if (taken[ch][role] && (spsc[ch] || role == SCATTO_ROLE_CONSUMER) &&
+		    chance(state) % 8)
 			continue;
 		sequence_add(s, 0, CALL_ATTACH, i, ch,
 			     (chance(state) & ~3U) | RND_VALID | (role - 1));
@@ -222,7 +223,7 @@ static void sequence_make(struct sequence *s, uint64_t seed, uint64_t number)
 		unsigned int slot = chance(&state) % NR_SLOTS;
 		unsigned int other = chance(&state) % NR_SLOTS;
 		uint32_t rnd = chance(&state);
-		enum call call;
+		enum call_id call;
 
 		if (chance(&state) % 8)
 			slot = slot / NR_ACTORS * NR_ACTORS + actor;

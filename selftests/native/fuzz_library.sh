@@ -51,7 +51,7 @@ fuzz() {
 
 # planted WHAT FILE SED: does it find what SED does to FILE?
 planted() {
-	rm -rf "$dir/lib"
+	rm -rf "${dir:?}/lib"
 	cp -r "$top/lib" "$dir/lib"
 	sed -i "$3" "$dir/lib/$2"
 	if cmp -s "$top/lib/$2" "$dir/lib/$2"; then
