@@ -59,6 +59,7 @@ struct lane {
 struct view {
 	struct end end;
 	bool writable[SCATTO_NR_REGIONS];
+	bool sure[SCATTO_NR_REGIONS];	/* it is end.role's that is mapped */
 	bool known;
 };
 
@@ -733,7 +734,7 @@ static void do_open(struct actor *a, const struct op *op)
 
 /* Mapping */
 
-static void map_region(struct actor *a, const struct op *op, unsigned int i)
+static void map_region(struct actor *a, const struct op *op, unsigned int i, int fd)
 {
 	struct view *v = &a->view[op->slot];
 	const struct scatto_region *r = &v->end.layout.region[i];
@@ -760,7 +761,7 @@ static void map_region(struct actor *a, const struct op *op, unsigned int i)
 			flags |= MAP_POPULATE;
 		}
 	}
-	p = mmap(NULL, size, prot, flags, FD_SLOT + op->slot, offset);
+	p = mmap(NULL, size, prot, flags, fd, offset);
 	ret = p == MAP_FAILED ? -errno : 0;
 	answer(a, CALL_MMAP, ret, "slot %u region %u size %#llx offset %#llx prot %d flags %#x",
 	       op->slot, i, (unsigned long long)size, (unsigned long long)offset, prot, flags);
@@ -771,23 +772,49 @@ static void map_region(struct actor *a, const struct op *op, unsigned int i)
 		return;
 	v->end.map[i] = p;
 	v->writable[i] = prot & PROT_WRITE;
+	v->sure[i] = fd >= FD_END;
+}
+
+/*
+ * What a slot holds may change at any time. With a file descriptor of one's own it is
+ * certain what is mapped; without, mmap() races with that.
+ */
+static int own_fd(struct actor *a, const struct op *op)
+{
+	struct view *v = &a->view[op->slot];
+	struct scatto_info info;
+	int fd, i;
+
+	for (i = 0; i < SCATTO_NR_REGIONS; i++)
+		if (v->end.map[i])
+			return -1;
+	fd = fcntl(FD_SLOT + op->slot, F_DUPFD_CLOEXEC, FD_END);
+	if (fd < 0)
+		return fd;
+	if (answer(a, CALL_INFO, dev_info(fd, &info), "slot %u for mmap", op->slot)) {
+		close(fd);
+		return -1;
+	}
+	view_know(a, op->slot, &info.layout, info.role, info.index);
+	return fd;
 }
 
 static void do_mmap(struct actor *a, const struct op *op)
 {
 	struct view *v = &a->view[op->slot];
 	struct op info = { op->actor, CALL_INFO, op->slot, 0, RND_VALID };
+	int fd = pick(a, 2) ? own_fd(a, op) : -1;
 	unsigned int i;
 
-	if (!v->known || !pick(a, 4))
+	if (!v->known || (fd < 0 && !pick(a, 4)))
 		do_info(a, &info);
-	if (!v->known)
-		return;
-	if (pick(a, 4))
+	if (v->known && pick(a, 4))
 		for (i = 0; i < SCATTO_NR_REGIONS; i++)
-			map_region(a, op, i);
-	else
-		map_region(a, op, pick(a, SCATTO_NR_REGIONS));
+			map_region(a, op, i, fd < 0 ? FD_SLOT + op->slot : fd);
+	else if (v->known)
+		map_region(a, op, pick(a, SCATTO_NR_REGIONS), fd < 0 ? FD_SLOT + op->slot : fd);
+	if (fd >= 0)
+		close(fd);
 }
 
 /* Some region that @v has mapped, or -1. */
@@ -873,7 +900,8 @@ static void do_mprotect(struct actor *a, const struct op *op)
 	prot = pick(a, 3) ? PROT_READ | PROT_WRITE : (int)pick(a, 8);
 	ret = mprotect(v->end.map[i], v->end.layout.region[i].size, prot) ? -errno : 0;
 	answer(a, CALL_MPROTECT, ret, "slot %u region %d prot %d", op->slot, i, prot);
-	if (!ret && (prot & PROT_EXEC || (prot & PROT_WRITE && !v->end.layout.region[i].writable)))
+	if (!ret && (prot & PROT_EXEC || (prot & PROT_WRITE && v->sure[i] &&
+					  !v->end.layout.region[i].writable)))
 		complain(a, "mprotect() to %d works on region %d of role %u", prot, i, v->end.role);
 }
 
@@ -1054,7 +1082,7 @@ static void revive(struct actor *a, const struct op *op)
 		do_attach(a, &attach);
 	}
 	for (i = 0; v->known && i < SCATTO_NR_REGIONS; i++)
-		map_region(a, &map, i);
+		map_region(a, &map, i, FD_SLOT + op->slot);
 }
 
 static void do_move(struct actor *a, const struct op *op)

@@ -339,6 +339,9 @@ static void lane_judge(struct lane *lane)
 	const char *bad;
 	unsigned int i;
 
+	/* Whoever was killed may have had some for a moment. */
+	close_range(STDERR_FILENO + 1, FD_SLOT - 1, 0);
+	close_range(FD_END, ~0U, 0);
 	close_range(FD_EPOLL, FD_SOCKET + 1, 0);
 	for (i = 2; lane->joins && options.test_module && i < ST_MAX_CHANNELS; i++)
 		ioctl(FD_TEST, ST_IOC_DESTROY, (unsigned long)i);
