@@ -30,6 +30,7 @@
 
 #define PAGE		4096UL
 #define MAX_FILE	(64 * PAGE)
+#define MAX_MAPPINGS	256
 #define MAX_BATCH	600	/* more than the most slots */
 #define FAKE_NAME	"fuzz"
 
@@ -206,33 +207,83 @@ static size_t pages(size_t size)
 	return (size + PAGE - 1) & ~(PAGE - 1);
 }
 
-void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
+/*
+ * Mapping takes longer than all else: what the library unmaps is kept, poisoned, for
+ * the next time that it wants the same.
+ */
+static struct mapping {
+	unsigned char *at;
+	size_t size;
+	off_t offset;
+	uint64_t file;		/* its size, one file for each */
+	int prot;
+	bool used;
+} mappings[MAX_MAPPINGS];
+
+static unsigned char *map_guarded(size_t size, int prot, int fd, off_t offset)
 {
 	size_t all = pages(size) + 2 * PAGE;
-	unsigned char *p;
+	unsigned char *p = __real_mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	(void)at;
-	if (!size || all < size) {
+	MUST(p != MAP_FAILED);
+	MUST(__real_mmap(p + PAGE, size, prot, MAP_SHARED | MAP_FIXED, fd, offset) != MAP_FAILED);
+	return p + PAGE;
+}
+
+void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
+{
+	struct mapping *m, *empty = NULL;
+
+	MUST(!at && flags == MAP_SHARED);
+	if (!size) {
 		errno = EINVAL;
 		return MAP_FAILED;
 	}
-	p = __real_mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED)
-		return p;
-	if (__real_mmap(p + PAGE, size, prot, flags | MAP_FIXED, fd, offset) == MAP_FAILED) {
-		int err = errno;
-
-		__real_munmap(p, all);
-		errno = err;
+	/* The library may ask for more than there is; the module says no. */
+	if (size > MAX_FILE && f.kernel) {
+		errno = EINVAL;
 		return MAP_FAILED;
 	}
-	return p + PAGE;
+	for (m = mappings; m < mappings + MAX_MAPPINGS; m++) {
+		if (!m->used && m->at && m->size == size && m->offset == offset &&
+		    m->file == f.size && m->prot == prot)
+			break;
+		if (!m->used && (!empty || !m->at))
+			empty = m;
+	}
+	if (m == mappings + MAX_MAPPINGS) {
+		MUST(empty);
+		m = empty;
+		if (m->at) {
+			ASAN_UNPOISON_MEMORY_REGION(m->at, pages(m->size));
+			__real_munmap(m->at - PAGE, pages(m->size) + 2 * PAGE);
+		}
+		*m = (struct mapping){ map_guarded(size, prot, fd, offset), size, offset, f.size,
+				       prot, false };
+	}
+	m->used = true;
+	ASAN_UNPOISON_MEMORY_REGION(m->at, pages(size));
+	return m->at;
 }
 
 int __wrap_munmap(void *at, size_t size)
 {
-	ASAN_UNPOISON_MEMORY_REGION(at, pages(size));
-	return __real_munmap((unsigned char *)at - PAGE, pages(size) + 2 * PAGE);
+	struct mapping *m;
+
+	for (m = mappings; m->at != at; m++)
+		MUST(m < mappings + MAX_MAPPINGS - 1);
+	MUST(m->used && m->size == size);
+	m->used = false;
+	ASAN_POISON_MEMORY_REGION(at, pages(size));
+	return 0;
+}
+
+int __wrap_madvise(void *at, size_t size, int advice)
+{
+	(void)at;
+	(void)size;
+	(void)advice;
+	return 0;
 }
 
 int __wrap_open(const char *path, int flags, ...)
@@ -392,6 +443,26 @@ static void honest_layout(struct scatto_layout *l)
 		at += l->region[i].size;
 	}
 	f.size = at;
+}
+
+/* One for each size, which stays; as good as new. */
+static void channel_file(void)
+{
+	static struct { int fd; unsigned char *at; } files[MAX_FILE / PAGE + 1];
+	unsigned int n = f.size / PAGE;
+
+	MUST(f.size <= MAX_FILE);
+	if (!files[n].at) {
+		files[n].fd = memfd_create("scatto", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		MUST(!ftruncate(files[n].fd, (off_t)f.size) &&
+		     !fcntl(files[n].fd, F_ADD_SEALS, F_SEAL_SHRINK));
+		files[n].at = __real_mmap(NULL, f.size, PROT_READ | PROT_WRITE, MAP_SHARED,
+					  files[n].fd, 0);
+		MUST(files[n].at != MAP_FAILED);
+	}
+	f.fd = files[n].fd;
+	f.shared = files[n].at;
+	memset(f.shared, 0, f.size);
 }
 
 static void channel_words(void)
@@ -782,20 +853,17 @@ static void step(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	int first = fcntl(STDERR_FILENO, F_DUPFD, 0);
 	unsigned int i;
+	int first;
 
-	close(first);
 	memset(&f, 0, sizeof(f));
 	f.at = data;
 	f.left = size;
 	f.now = 1000000000;
 	honest_layout(&f.layout);
-	f.fd = memfd_create("scatto", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	MUST(f.fd >= 0 && f.size <= MAX_FILE);
-	MUST(!ftruncate(f.fd, (off_t)f.size) && !fcntl(f.fd, F_ADD_SEALS, F_SEAL_SHRINK));
-	f.shared = __real_mmap(NULL, f.size, PROT_READ | PROT_WRITE, MAP_SHARED, f.fd, 0);
-	MUST(f.shared != MAP_FAILED);
+	channel_file();
+	first = fcntl(STDERR_FILENO, F_DUPFD, 0);
+	close(first);
 	channel_words();
 	forge_layout();
 
@@ -806,9 +874,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		step();
 	for (i = 0; i < 4; i++)
 		close_one((uint8_t)i);
-	__real_munmap(f.shared, f.size);
-	close(f.fd);
-	/* All file descriptors were given back. */
+	/* All mappings and file descriptors were given back. */
+	for (i = 0; i < MAX_MAPPINGS; i++)
+		MUST(!mappings[i].used);
 	MUST(fcntl(STDERR_FILENO, F_DUPFD, 0) == first);
 	close(first);
 	return 0;

@@ -14,6 +14,7 @@ int __real_munmap(void *at, size_t size);
 int __real_open(const char *path, int flags, ...);
 void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
 int __wrap_munmap(void *at, size_t size);
+int __wrap_madvise(void *at, size_t size, int advice);
 int __wrap_open(const char *path, int flags, ...);
 int __wrap_ioctl(int fd, unsigned long cmd, ...);
 long __wrap_syscall(long nr, ...);

@@ -16,7 +16,7 @@ trap 'rm -rf "$dir"' EXIT
 n=0
 fails=0
 
-export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1
+export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:quarantine_size_mb=16
 export UBSAN_OPTIONS=print_stacktrace=1
 
 result() {
@@ -29,7 +29,7 @@ result() {
 # build LIB OUT
 build() {
 	wraps=''
-	for name in mmap munmap open ioctl syscall clock_gettime nanosleep sched_yield; do
+	for name in mmap munmap madvise open ioctl syscall clock_gettime nanosleep sched_yield; do
 		wraps="$wraps -Wl,--wrap=$name"
 	done
 	# shellcheck disable=SC2086 # a list of options
@@ -61,7 +61,7 @@ planted() {
 	fi
 	mkdir -p "$dir/none"
 	build "$dir/lib" "$dir/planted" || { result 1 "finds $1"; return; }
-	if fuzz "$dir/planted" 60 "$dir/none" "$corpus"; then
+	if fuzz "$dir/planted" 120 "$dir/none" "$corpus"; then
 		result 1 "finds $1"
 	else
 		grep -E 'SUMMARY|not so|runtime error' "$dir/out" | head -n 1 | sed 's/^/# /'
