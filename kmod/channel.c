@@ -190,6 +190,7 @@ static void scatto_channel_release(struct kref *ref)
 {
 	struct scatto_channel *ch = container_of(ref, struct scatto_channel, ref);
 
+	scatto_window_sleep(PUT);
 	scatto_registry_del(ch);
 	irq_work_sync(&ch->wake_work);
 	scatto_channel_free(ch);

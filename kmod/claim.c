@@ -72,6 +72,7 @@ static int scatto_claim_take(struct scatto_claimer *c, u32 least)
 		n = min_t(u64, room, c->count);
 		if (!try_cmpxchg(&ch->prod->claimed, &claimed, claimed + n))
 			continue;
+		scatto_window(GRANT);
 		c->at = claimed;
 		ep->grant_lo = claimed;
 		ep->grant_hi = claimed + n;
@@ -148,6 +149,7 @@ unsigned int scatto_claim_serve(struct scatto_channel *ch)
 		c->ret = ret;
 		/* It takes the lock before it goes. */
 		WRITE_ONCE(c->done, true);
+		scatto_window(Q3);
 		woken += wake_up_process(c->task);
 	}
 	side->claim_at = scatto_claim_want(ch);
@@ -215,6 +217,7 @@ static int scatto_claim_sleep(struct scatto_channel *ch, struct scatto_claimer *
 			atomic64_inc(&side->sleeps);
 			trace_scatto_sleep(ch->id, SCATTO_SIDE_SPACE, c->count);
 		}
+		scatto_window(Q4);
 		expired = scatto_schedule(timed ? &deadline : NULL);
 	}
 	__set_current_state(TASK_RUNNING);
@@ -227,6 +230,7 @@ static int scatto_claim_sleep(struct scatto_channel *ch, struct scatto_claimer *
 	}
 	ret = scatto_claimer_give_up(ch, c, ret, least);
 	spin_unlock_irq(&side->lock);
+	scatto_window_sleep(LEFT);
 	scatto_claim_left(ch);
 	return ret;
 }

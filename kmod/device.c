@@ -231,6 +231,7 @@ static noinline long scatto_ioctl_claim(struct file *file, void __user *uarg)
 	ret = scatto_claim(ep, &arg, file->f_flags & O_NONBLOCK);
 	if (ret)
 		return ret;
+	scatto_window_sleep(TOLD);
 	if (copy_to_user(uarg, &arg, out))
 		ret = -EFAULT;
 	scatto_claim_done(ep, !ret);

@@ -141,6 +141,7 @@ static void scatto_role_end(struct scatto_channel *ch,
 	scatto_side_wake_all(ch, SCATTO_SIDE_SPACE);
 	if (ch->many && ep->role == SCATTO_ROLE_PRODUCER)
 		scatto_claim_left(ch);
+	scatto_window_sleep(ROLE);
 }
 
 /*
@@ -153,6 +154,7 @@ static void scatto_close_all(struct scatto_channel *ch)
 
 	scatto_channel_state(ch, SCATTO_STATE_CLOSED);
 	scatto_side_gone(ch, SCATTO_SIDE_DATA);
+	scatto_window_sleep(CLOSE);
 	scatto_channel_end(ch);
 	scatto_side_wake_all(ch, SCATTO_SIDE_DATA);
 	scatto_side_wake_all(ch, SCATTO_SIDE_SPACE);
@@ -184,6 +186,7 @@ static void scatto_places_changed(struct scatto_channel *ch)
 		scatto_channel_state(ch, SCATTO_STATE_NO_PRODUCER);
 		changed = true;
 	}
+	scatto_window_sleep(END);
 	if (changed) {
 		scatto_side_wake_all(ch, SCATTO_SIDE_DATA);
 		scatto_side_wake_all(ch, SCATTO_SIDE_SPACE);
@@ -476,6 +479,7 @@ static int scatto_attach_locked(struct scatto_endpoint *ep,
 	mutex_unlock(&ch->lock);
 	if (ret)
 		goto put;
+	scatto_window_sleep(PLACE);
 
 	arg->index = ep->index;
 	arg->position = ep->start;

@@ -31,6 +31,8 @@
 
 #include <linux/scatto.h>
 
+#include "window.h"
+
 struct scatto_user;
 
 /*

@@ -33,6 +33,7 @@ static void scatto_vma_close(struct vm_area_struct *vma)
 	struct scatto_endpoint *ep = vma->vm_private_data;
 	struct scatto_channel *ch = scatto_endpoint_channel(ep);
 
+	scatto_window_sleep(UNMAP);
 	mutex_lock(&ch->lock);
 	scatto_endpoint_unmapped(ep, scatto_vma_writable(vma));
 	mutex_unlock(&ch->lock);

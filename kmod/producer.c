@@ -74,6 +74,7 @@ static void scatto_stamp_slot(struct scatto_channel *ch,
 	/* Pairs with the consumer's acquire of the stamp. */
 	smp_store_release(&ch->stamps[rsv->seq & ch->mask], stamp);
 
+	scatto_window(P2);
 	/* Pairs with the barrier in scatto_side_armed(). */
 	smp_mb();
 	word = READ_ONCE(ch->area->data_wake);
@@ -212,6 +213,7 @@ static bool scatto_claim_shared(struct scatto_channel *ch, u64 *intent, u64 *seq
 		}
 		/* Pair with the acquire in scatto_cover_read(). */
 		smp_store_release(intent, claimed);
+		scatto_window(C5);
 		if (try_cmpxchg(&ch->prod->claimed, &claimed, claimed + 1)) {
 			*seq = claimed;
 			return true;
@@ -239,6 +241,7 @@ static int scatto_send_shared(struct scatto_channel *ch, const void *data, size_
 		preempt_enable_notrace();
 		return -ENOSPC;
 	}
+	scatto_window(C6);
 	rsv.lost = scatto_take_lost(ch);
 	scatto_fill(ch, &rsv, data, len);
 	scatto_stamp_slot(ch, &rsv, 0);

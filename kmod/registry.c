@@ -100,6 +100,7 @@ struct scatto_channel *scatto_registry_find(const char *name)
 
 	mutex_lock(&scatto_registry_lock);
 	ch = scatto_name_lookup(current_user_ns(), name);
+	scatto_window_sleep(FIND);
 	if (ch && (!ch->visible || !kref_get_unless_zero(&ch->ref)))
 		ch = NULL;
 	mutex_unlock(&scatto_registry_lock);

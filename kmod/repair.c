@@ -60,6 +60,7 @@ static int scatto_bury(struct scatto_channel *ch, u64 seq)
 	if ((old & SCATTO_STAMP_LAP) == lap ||
 	    (s64)(scatto_channel_consumed(ch) - seq) > 0)
 		return 0;
+	scatto_window(R2);
 	return try_cmpxchg(stamp, &old, lap | SCATTO_STAMP_TOMBSTONE) ?
 	       1 : -EAGAIN;
 }
@@ -243,6 +244,7 @@ static void scatto_repair_pass(struct scatto_channel *ch)
 		return;
 
 	n = scatto_cover_read(ch);
+	scatto_window_sleep(R1);
 	for (i = 0; i < most; i++) {
 		int ret = -EAGAIN;
 
@@ -334,6 +336,7 @@ void scatto_repair_leave(struct scatto_channel *ch, struct scatto_endpoint *ep)
 
 	lockdep_assert_held(&ch->lock);
 
+	scatto_window_sleep(D1);
 	trace_scatto_orphan(ch->id, ep->index, lo, hi);
 	news = scatto_hull_add(ch, lo, hi, claimed);
 	news |= scatto_hull_add_grant(ch, ep, claimed);

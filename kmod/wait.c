@@ -185,6 +185,7 @@ static unsigned int scatto_side_rouse(struct scatto_channel *ch,
 			continue;
 		/* Ordered by try_to_wake_up() and set_current_state(). */
 		WRITE_ONCE(w->woken, true);
+		scatto_window(ROUSE);
 		woken += wake_up_process(w->task);
 		scatto_waiter_dequeue(side, w);
 	}
@@ -279,6 +280,7 @@ void scatto_side_armed(struct scatto_channel *ch, unsigned int which)
 	struct scatto_side *side = &ch->side[which];
 	struct mm_struct *mm = NULL;
 
+	scatto_window(S1);
 	/* The word, and nr_sleepers, before the mask and the positions. */
 	smp_mb();
 	if (side->mover && scatto_mover_elsewhere(side->mover)) {
@@ -286,12 +288,14 @@ void scatto_side_armed(struct scatto_channel *ch, unsigned int which)
 		mmgrab(mm);
 	}
 	spin_unlock_irq(&side->lock);
+	scatto_window_sleep(S3);
 	if (mm) {
 		scatto_mover_barrier(mm);
 		mmdrop(mm);
 	}
 	if (which == SCATTO_SIDE_DATA && ch->many)
 		scatto_movers_barrier(ch);
+	scatto_window_sleep(S4);
 }
 
 void scatto_side_init(struct scatto_side *side, u64 *word)
@@ -469,9 +473,11 @@ static long scatto_sleep(struct scatto_side *side, struct scatto_waiter *w,
 			atomic64_inc(&side->sleeps);
 			trace_scatto_sleep(w->ch->id, w->which, w->want);
 		}
+		scatto_window(S5);
 		expired = scatto_schedule(timed ? &deadline : NULL);
 	}
 	__set_current_state(TASK_RUNNING);
+	scatto_window_sleep(LEAVE);
 
 	if (!list_empty_careful(&w->node)) {
 		spin_lock_irq(&side->lock);
@@ -513,6 +519,7 @@ long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
 	if (nonblock)
 		return -EAGAIN;
 
+	scatto_window_sleep(LOOK);
 	spin_lock_irq(&side->lock);
 	if (side->nr_sleepers == SCATTO_MAX_SLEEPERS) {
 		spin_unlock_irq(&side->lock);
@@ -580,6 +587,7 @@ static __poll_t scatto_poll_data(struct scatto_channel *ch, struct file *file,
 	poll_wait(file, &side->pollers, wait);
 	spin_lock_irq(&side->lock);
 	edge = scatto_data_edge(ch);
+	scatto_window(POLL);
 	scatto_poll_arm(ch, SCATTO_SIDE_DATA, edge + 1);
 
 	/* What came between the look and the arming is found by this one. */
