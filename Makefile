@@ -3,7 +3,8 @@
 #   make                   modules, library, scattoctl, selftests
 #   make check             every test: native ones, and in a VM on each kernel
 #   make check K=6.1 T=x   one kernel ("native" is one too), one test
-#   make check-long        the same with full counts
+#   make check-hostile     attacks, faults, fuzzers, races, a soak
+#   make check-long        all of both with full counts
 #   make demo              scheduler events on screen, two processes exchanging events
 #   make bench             scatto beside its peers
 #   make lint              W=1, sparse, checkpatch, shellcheck
@@ -67,9 +68,13 @@ check:
 	selftests/deps check
 	selftests/check $(if $(K),--kernel '$(K)') $(T)
 
+check-hostile:
+	selftests/deps check
+	selftests/check $(if $(K),--kernel '$(K)') --hostile $(T)
+
 check-long:
 	selftests/deps check
-	SCATTO_LONG=1 selftests/check $(if $(K),--kernel '$(K)') $(T)
+	SCATTO_LONG=1 selftests/check $(if $(K),--kernel '$(K)') --all $(T)
 
 lint:
 	selftests/deps lint
@@ -87,4 +92,4 @@ bench: lib
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all modules modules_install lib selftests install check check-long lint demo bench clean
+.PHONY: all modules modules_install lib selftests install check check-hostile check-long lint demo bench clean
