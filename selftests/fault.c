@@ -205,13 +205,17 @@ static int prepare_end(struct scene *s)
 			  SCATTO_ROLE_PRODUCER : SCATTO_ROLE_OBSERVER, s->owner);
 }
 
+/* What is mapped stays: without it a producer would be gone. */
 static int call_mmap(struct scene *s)
 {
-	int ret = end_map(&s->end);
+	unsigned int i;
+	int ret = 0;
 
-	/* Some of it may be mapped; that goes with the whole. */
-	if (ret)
-		end_unmap(&s->end);
+	for (i = 0; i < SCATTO_NR_REGIONS && !ret; i++)
+		if (!s->end.map[i])
+			ret = end_map_region(&s->end, i, PROT_READ |
+					     (s->end.layout.region[i].writable ?
+					      PROT_WRITE : 0));
 	return ret;
 }
 
@@ -266,7 +270,7 @@ static int call_wait_sleeps(struct scene *s)
 
 static int call_wait_satisfied(struct scene *s)
 {
-	return dev_wait(s->p.fd, end_cursor(&s->c) + 1, -1);
+	return dev_wait(s->p.fd, end_cursor(&s->c), -1);
 }
 
 /* What is claimed is published by who was told of it; else the kernel has to. */
