@@ -281,7 +281,8 @@ static int wait_space(struct scatto_producer *p, uint32_t n, bool fewer,
 	uint64_t want = next_of(p) + n - (p->mask + 1);
 	struct sleep_req req = {
 		.want = want,
-		.enough = fewer ? want - n + 1 : want,
+		/* In the first lap one may have been free before anything moved. */
+		.enough = !fewer ? want : want < n ? 0 : want - n + 1,
 		.reached = space_reached,
 		.arg = p,
 	};

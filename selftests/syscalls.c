@@ -274,6 +274,50 @@ static void reader_run(struct scatto_channel *ch, uint64_t n)
 	pause();
 }
 
+static void *wait_for_the_ring(void *arg)
+{
+	struct scatto_producer *p = arg;
+
+	return (void *)(long)scatto_wait_space(p, 8, now_ns() + 10000000000ULL);
+}
+
+/* Room for the whole ring when none of it has been given back yet. */
+TEST(space_in_the_first_lap)
+{
+	for (uint32_t kind = SCATTO_KIND_SPSC; kind <= SCATTO_KIND_MPSC; kind++) {
+		struct scatto_channel *ch = new_channel(kind, 8);
+		struct scatto_producer *p;
+		struct scatto_consumer *c;
+		struct scatto_info info;
+		pthread_t thread;
+		uint64_t i, got;
+		void *ret;
+
+		ASSERT_NE(NULL, ch);
+		ASSERT_EQ(0, scatto_producer_attach(ch, &p));
+		ASSERT_EQ(0, scatto_consumer_attach(ch, &c));
+		for (i = 0; i < 5; i++)
+			ASSERT_EQ(0, scatto_send(p, &i));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, wait_for_the_ring, p));
+		for (i = 0; i < 1000; i++) {
+			ASSERT_EQ(0, scatto_channel_info(ch, &info));
+			if (info.space_sleeps)
+				break;
+			sleep_ms(1);
+		}
+		EXPECT_LT(0, info.space_sleeps);
+		for (i = 0; i < 5; i++) {
+			ASSERT_EQ(0, scatto_recv(c, &got));
+			EXPECT_EQ(i, got);
+		}
+		ASSERT_EQ(0, pthread_join(thread, &ret));
+		EXPECT_EQ(8, (long)ret);
+		scatto_producer_close(p);
+		scatto_consumer_close(c);
+		scatto_channel_free(ch);
+	}
+}
+
 /* Waiting and claiming are one call. */
 TEST(blocked_claim)
 {

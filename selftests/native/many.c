@@ -715,6 +715,24 @@ TEST_F(many, tombstones_wake)
 	EXPECT_EQ(3, scatto_tombstones(self->m.c));
 }
 
+/*
+ * One slot was free before anything moved: with the consumer asleep, a producer
+ * goes on with less than the whole ring in the first lap, too.
+ */
+TEST_F(many, enough_in_the_first_lap)
+{
+	struct job get = { .m = &self->m, .n = 1 };
+	void *slot;
+
+	ASSERT_EQ(0, scatto_claim(self->m.p[0], &slot));
+	start(&get, do_wait_data);
+	ASSERT_TRUE(wait_for_sleep(self->m.ch, true, 0));
+	EXPECT_EQ(7, scatto_wait_space(self->m.p[1], 8, now_ns() + SECOND));
+	ASSERT_EQ(0, scatto_publish(self->m.p[0]));
+	finish(&get);
+	EXPECT_EQ(1, get.ret);
+}
+
 /* Several producers asleep or spinning before a full ring, in every way. */
 TEST_F(many, several_blocked)
 {
