@@ -177,7 +177,9 @@ static void local_wake(struct __scatto_endpoint *ep)
  * One that sleeps for a threshold goes on with less when the other side sleeps,
  * too. Each side counts itself, executes a barrier and then looks for the
  * other, so at least the later one notices. It tells the other once: if that
- * cannot go on, telling it again would keep both awake.
+ * cannot go on, telling it again would keep both awake. What is enough may come
+ * from a third when the two sleep already, so who knows that the other side
+ * sleeps arms for that.
  */
 static int local_sleep(struct __scatto_endpoint *ep,
 		       const struct sleep_req *req)
@@ -191,19 +193,21 @@ static int local_sleep(struct __scatto_endpoint *ep,
 	__atomic_fetch_add(&side->sleepers, 1, __ATOMIC_RELAXED);
 	for (;;) {
 		__u32 seq = __atomic_load_n(&side->seq, __ATOMIC_ACQUIRE);
+		uint64_t want = __atomic_load_n(&other->sleepers,
+						__ATOMIC_RELAXED) ?
+				req->enough : req->want;
 
-		side_arm(word_of(ep, true), req->want);
+		side_arm(word_of(ep, true), want);
 		ret = barrier_for_all(ep);
-		if (ret || req->reached(req->arg, req->want) ||
+		if (ret || req->reached(req->arg, want) ||
 		    stream_over(ep, consumer))
 			break;
 		if (__atomic_load_n(&other->sleepers, __ATOMIC_RELAXED)) {
-			if (req->enough != req->want &&
-			    req->reached(req->arg, req->enough))
-				break;
 			if (!told)
 				local_wake(ep);
 			told = true;
+			if (want != req->enough)
+				continue;
 		}
 		__atomic_fetch_add(&side->sleeps, 1, __ATOMIC_RELAXED);
 		ret = futex_wait(&side->seq, seq, req->deadline);

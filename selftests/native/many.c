@@ -716,6 +716,32 @@ TEST_F(many, tombstones_wake)
 }
 
 /*
+ * Both sides sleep for more than there can be when a third brings what is enough
+ * for the one that fell asleep first.
+ */
+TEST_F(many, enough_from_a_third)
+{
+	uint64_t deadline = now_ns() + 10 * SECOND;
+	struct job get = { .m = &self->m, .n = 5, .deadline = deadline };
+	struct job put = { .p = self->m.p[1], .n = 8, .deadline = deadline };
+	void *slot;
+
+	ASSERT_EQ(0, scatto_claim(self->m.p[0], &slot));
+	start(&get, do_wait_data);
+	ASSERT_TRUE(wait_for_sleep(self->m.ch, true, 0));
+	start(&put, do_claim);
+	ASSERT_TRUE(wait_for_sleep(self->m.ch, false, 0));
+	sleep_ms(20);
+	ASSERT_FALSE(is_done(&get));
+	ASSERT_EQ(0, scatto_publish(self->m.p[0]));
+	finish(&get);
+	EXPECT_EQ(1, get.ret);
+	scatto_release(self->m.c, 1);
+	finish(&put);
+	EXPECT_EQ(0, put.ret);
+}
+
+/*
  * One slot was free before anything moved: with the consumer asleep, a producer
  * goes on with less than the whole ring in the first lap, too.
  */
