@@ -376,13 +376,17 @@ static int wait_data(struct scatto_consumer *c, uint32_t n, uint64_t deadline)
 /*
  * P4: is there no hole below @wake? The cursor may move on meanwhile, and slots
  * below it be stamped for their next lap.
+ *
+ * As the module looks for itself: a sleeper wants at most SCATTO_WAIT_MOST slots,
+ * and a poller, whose word may be a whole ring away, one that follows what it saw.
  */
 static bool all_stamped(const struct scatto_producer *p, uint64_t wake)
 {
 	uint64_t pos = __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE);
-	uint64_t i;
 
-	for (i = 0; pos < wake && i <= p->mask; i++) {
+	if (pos < wake && wake - pos > SCATTO_WAIT_MOST)
+		pos = wake - SCATTO_WAIT_MOST;
+	while (pos < wake) {
 		uint64_t stamp = __atomic_load_n(&p->stamps[pos & p->mask],
 						 __ATOMIC_ACQUIRE);
 		uint64_t head;
@@ -396,7 +400,7 @@ static bool all_stamped(const struct scatto_producer *p, uint64_t wake)
 			return false;
 		pos = head;
 	}
-	return pos >= wake;
+	return true;
 }
 
 /*
@@ -417,6 +421,8 @@ static int wake_due(const struct scatto_producer *p)
 	if (!wake && __atomic_load_n(&p->chan->state, __ATOMIC_ACQUIRE) &
 	    SCATTO_STATE_SEND_EPIPE)
 		return -EPIPE;
+	if (wake == SCATTO_WAKE_IDLE)
+		return 0;
 	return !p->claim_cursor || all_stamped(p, wake);
 }
 

@@ -686,6 +686,34 @@ TEST_F(many, the_last_stamp_wakes)
 	}
 }
 
+/*
+ * The look for holes is at the last SCATTO_WAIT_MOST slots below the word: only a
+ * poller's can be farther from the cursor, and that one has seen the others.
+ */
+TEST(look_for_holes)
+{
+	struct scatto_config cfg = many_config(8, 2 * SCATTO_WAIT_MOST, 0);
+	struct scatto_info before, after;
+	uint64_t v = 0;
+	void *slot;
+
+	for (uint64_t hole = 9; hole <= 10; hole++) {
+		struct many m;
+
+		ASSERT_EQ(0, many_open(&m, &cfg, 2));
+		for (uint64_t i = 0; i < SCATTO_WAIT_MOST + 9; i++) {
+			ASSERT_EQ(0, i == hole ? scatto_claim(m.p[1], &slot) :
+						 scatto_send(m.p[0], &v));
+		}
+		m.w.chan->data_wake = SCATTO_WAIT_MOST + 10;
+		ASSERT_EQ(0, scatto_channel_info(m.ch, &before));
+		ASSERT_EQ(0, scatto_send(m.p[0], &v));
+		ASSERT_EQ(0, scatto_channel_info(m.ch, &after));
+		EXPECT_EQ(before.data_wakes + (hole == 9), after.data_wakes);
+		many_close(&m);
+	}
+}
+
 /* So does a tombstone, an abort of any kind; it ends the wait with less. */
 TEST_F(many, tombstones_wake)
 {
