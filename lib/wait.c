@@ -153,7 +153,7 @@ static bool space_reached(void *arg, uint64_t pos)
 {
 	const struct scatto_producer *p = arg;
 
-	return __atomic_load_n(p->cursor, __ATOMIC_ACQUIRE) >= pos;
+	return (int64_t)(__atomic_load_n(p->cursor, __ATOMIC_ACQUIRE) - pos) >= 0;
 }
 
 /* The next event to publish; kind MPSC: the next to claim, by anybody. */

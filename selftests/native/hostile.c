@@ -306,6 +306,27 @@ TEST(positions_forged_before_attach)
 	munmap(w.base, w.size);
 }
 
+/* No position of a real channel wraps; a forged one must not end deadlines. */
+TEST(positions_that_wrap)
+{
+	struct scatto_config cfg = local_config(8, 8, SCATTO_F_PAUSE);
+	struct scatto_info info;
+	struct ring r = {};
+	struct words w;
+
+	ASSERT_EQ(0, scatto_channel_create(&cfg, &r.ch));
+	ASSERT_EQ(0, scatto_channel_info(r.ch, &info));
+	ASSERT_TRUE(words_map(&w, scatto_channel_fd(r.ch), &info.layout));
+	w.prod->published = -4ULL;
+	w.cons->cursor = -4ULL;
+	ASSERT_EQ(0, scatto_producer_attach(r.ch, &r.p));
+	for (uint64_t v = 0; v < 8; v++)
+		ASSERT_EQ(0, scatto_send(r.p, &v));
+	EXPECT_EQ(-ETIMEDOUT, scatto_wait_space(r.p, 8, now_ns() + 10 * MS));
+	munmap(w.base, w.size);
+	ring_close(&r);
+}
+
 /* A local channel by hand, to be spoiled before it is sealed. */
 struct forgery {
 	int fd;
