@@ -459,11 +459,20 @@ int __scatto_producer_wait(struct scatto_producer *p, uint32_t n,
 	return wait_claim(p, n > least ? n : least, least, deadline);
 }
 
+/* Tombstones may come for ever, each of them something to look at. */
+static bool too_late(const struct scatto_consumer *c, uint64_t deadline)
+{
+	return c->stamps && deadline != SCATTO_FOREVER &&
+	       scatto_deadline(0) >= deadline;
+}
+
 int __scatto_consumer_wait(struct scatto_consumer *c, uint64_t deadline)
 {
 	int ret;
 	KEEP_ERRNO();
 
+	if (too_late(c, deadline))
+		return -ETIMEDOUT;
 	ret = wait_data(c, 1, deadline);
 	return ret < 0 ? ret : 0;
 }
@@ -522,6 +531,8 @@ int scatto_wait_data(struct scatto_consumer *c, uint32_t n, uint64_t deadline)
 		ret = scatto_peek(c, n);
 		if (ret != -EAGAIN)
 			return ret;
+		if (too_late(c, deadline))
+			return -ETIMEDOUT;
 	}
 }
 

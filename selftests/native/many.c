@@ -787,6 +787,32 @@ TEST_F(many, enough_in_the_first_lap)
 	EXPECT_EQ(1, get.ret);
 }
 
+/*
+ * There is always one more tombstone: here by a consumer to which each lap is the
+ * first. A deadline that has passed allows for one look at the ring.
+ */
+TEST_F(many, deadline_among_tombstones)
+{
+	struct scatto_consumer *c = self->m.c;
+
+	ASSERT_EQ(0, scatto_claim_batch(self->m.p[0], 8));
+	ASSERT_EQ(0, scatto_abort(self->m.p[0]));
+	c->shift = 63;
+	for (int strategy = 0; strategy < ALL_STRATEGIES; strategy++) {
+		uint64_t before = scatto_tombstones(c), deadline, v;
+
+		scatto_consumer_set_wait(c, strategy);
+		EXPECT_EQ(-ETIMEDOUT, scatto_recv_until(c, &v, 1));
+		EXPECT_EQ(-ETIMEDOUT, scatto_wait_data(c, 1, 1));
+		EXPECT_EQ(before + 16, scatto_tombstones(c));
+		deadline = now_ns() + MS;
+		EXPECT_EQ(-ETIMEDOUT, scatto_recv_until(c, &v, deadline));
+		EXPECT_EQ(-ETIMEDOUT, scatto_wait_data(c, 8, deadline + MS));
+		EXPECT_LE(deadline + MS, now_ns());
+		EXPECT_GT(deadline + SECOND, now_ns());
+	}
+}
+
 /* Several producers asleep or spinning before a full ring, in every way. */
 TEST_F(many, several_blocked)
 {
