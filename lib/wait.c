@@ -32,6 +32,7 @@
  * @deadline: CLOCK_MONOTONIC nanoseconds, or SCATTO_FOREVER
  * @stall: when to sleep in any case, or SCATTO_FOREVER
  * @rounds: to spin before the next waiter_step()
+ * @left: rounds after those, before anything else is done
  * @hint: with the CPU's hint for it
  * @steps: taken so far
  * @nap: length of the last nap
@@ -41,6 +42,7 @@ struct waiter {
 	uint64_t deadline;
 	uint64_t stall;
 	uint32_t rounds;
+	uint32_t left;
 	bool hint;
 	uint32_t steps;
 	uint32_t nap;
@@ -58,6 +60,13 @@ static bool sleeps(const struct __scatto_endpoint *ep)
 {
 	return ep->strategy == SCATTO_STRATEGY_ADAPTIVE ||
 	       ep->strategy == SCATTO_STRATEGY_BLOCK;
+}
+
+/* As many rounds as may pass until the end, or the clock, is looked at. */
+static void waiter_rounds(struct waiter *w, uint32_t rounds)
+{
+	w->rounds = rounds < BUSY_ROUNDS ? rounds : BUSY_ROUNDS;
+	w->left = rounds - w->rounds;
 }
 
 static struct waiter waiter_init(struct __scatto_endpoint *ep, uint32_t n,
@@ -81,7 +90,7 @@ static struct waiter waiter_init(struct __scatto_endpoint *ep, uint32_t n,
 		break;
 	case SCATTO_STRATEGY_ADAPTIVE:
 	case SCATTO_STRATEGY_BACKOFF:
-		w.rounds = ep->spin;
+		waiter_rounds(&w, ep->spin);
 		w.hint = true;
 		break;
 	}
@@ -129,6 +138,10 @@ static int waiter_step(struct waiter *w)
 {
 	int ret;
 
+	if (w->left) {
+		waiter_rounds(w, w->left);
+		return check_clock(w);
+	}
 	if (sleeps(w->ep))
 		return 1;
 	ret = check_clock(w);

@@ -493,6 +493,44 @@ TEST(blocked_uses_no_cpu)
 	ring_close(&r);
 }
 
+/* Rounds of spinning are many or few, a deadline is a deadline. */
+TEST(spinning_ends_at_the_deadline)
+{
+	static const uint32_t strategies[] = {
+		SCATTO_STRATEGY_ADAPTIVE, SCATTO_STRATEGY_BACKOFF,
+	};
+	struct scatto_info info;
+	struct ring r;
+	uint64_t v;
+
+	ASSERT_EQ(0, ring_open(&r, 8, 2, 0));
+	scatto_consumer_set_spin(r.c, UINT32_MAX);
+	scatto_producer_set_spin(r.p, UINT32_MAX);
+	for (v = 0; v < 2; v++)
+		ASSERT_EQ(0, scatto_send(r.p, &v));
+	for (int i = 0; i < 2; i++) {
+		uint64_t deadline = now_ns() + 5 * MS;
+
+		scatto_producer_set_wait(r.p, strategies[i]);
+		EXPECT_EQ(-ETIMEDOUT, scatto_send_until(r.p, &v, deadline));
+		EXPECT_GT(deadline + SECOND, now_ns());
+	}
+	while (!scatto_try_recv(r.c, &v))
+		;
+	for (int i = 0; i < 2; i++) {
+		uint64_t deadline = now_ns() + 5 * MS;
+
+		scatto_consumer_set_wait(r.c, strategies[i]);
+		EXPECT_EQ(-ETIMEDOUT, scatto_recv_until(r.c, &v, deadline));
+		EXPECT_GT(deadline + SECOND, now_ns());
+	}
+	/* They were spun, too. */
+	ASSERT_EQ(0, scatto_channel_info(r.ch, &info));
+	EXPECT_EQ(0, info.data_sleeps);
+	EXPECT_EQ(0, info.space_sleeps);
+	ring_close(&r);
+}
+
 /* Below the threshold nobody is woken. */
 TEST(threshold_wakes_once)
 {
