@@ -80,6 +80,9 @@ int scatto_observer_read(const struct scatto_observer *o, uint64_t seq,
 
 	if ((int64_t)(head - seq) > 0)
 		return -ESTALE;
+	/* Not even claimed yet, whatever the stamp says: its laps wrap. */
+	if (seq - head >= layout->capacity)
+		return -EAGAIN;
 	if (layout->kind == SCATTO_KIND_SPSC) {
 		tail = __atomic_load_n(&endpoint_producer(&o->ep)->published,
 				       __ATOMIC_ACQUIRE);

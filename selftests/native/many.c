@@ -585,6 +585,25 @@ TEST_F(many, observed)
 	scatto_observer_close(o);
 }
 
+/* Stamps repeat after 2^30 laps; a slot so far off has no event all the same. */
+TEST(observed_laps_away)
+{
+	struct scatto_config cfg = many_config(8, 2, 0);
+	struct scatto_observer *o;
+	struct many m;
+	uint64_t v = 7;
+
+	ASSERT_EQ(0, many_open(&m, &cfg, 1));
+	ASSERT_EQ(0, scatto_observer_attach(m.ch, &o));
+	EXPECT_EQ(-EAGAIN, scatto_observer_read(o, (2ULL << 30) - 2, &v));
+	ASSERT_EQ(0, scatto_send(m.p[0], &v));
+	EXPECT_EQ(-EAGAIN, scatto_observer_read(o, 2ULL << 30, &v));
+	EXPECT_EQ(-EAGAIN, scatto_observer_read(o, 1, &v));
+	EXPECT_EQ(0, scatto_observer_read(o, 0, &v));
+	scatto_observer_close(o);
+	many_close(&m);
+}
+
 /*
  * P4: whoever stamps the last slot that a sleeper waits for wakes it, in
  * whatever order the slots are stamped, and nobody does before.
