@@ -351,7 +351,8 @@ static int config_read(const struct scatto_config *from,
 	size_t i;
 
 	/* The first version ends with reserved; there is no older one. */
-	if (from->size < sizeof(*cfg))
+	if (from->size < sizeof(*cfg) ||
+	    from->size > (size_t)sysconf(_SC_PAGESIZE))
 		return -EINVAL;
 	for (i = sizeof(*cfg); i < from->size; i++)
 		if (bytes[i])

@@ -234,11 +234,12 @@ uint64_t scatto_deadline(uint64_t ns);
  * @cfg: what to create
  * @ch: the owner's handle
  *
- * Return: 0; -EINVAL (a field is out of range); -E2BIG (a newer field that this
- * library does not know is not zero, or the channel is larger than the module
- * permits); -EOPNOTSUPP (the backend cannot do this: names on the local one,
- * kinds that its features do not list); -EEXIST (the name is taken); -EDQUOT
- * (a limit of the user); -ENOMEM; -EMFILE, -ENFILE; -ENODEV; -EACCES.
+ * Return: 0; -EINVAL (a field is out of range, or the size larger than a page);
+ * -E2BIG (a newer field that this library does not know is not zero); -EFBIG
+ * (the channel is larger than the module permits); -EOPNOTSUPP (the backend
+ * cannot do this: names on the local one, kinds that its features do not list);
+ * -EEXIST (the name is taken); -EDQUOT (a limit of the user); -ENOMEM; -EMFILE,
+ * -ENFILE; -ENODEV; -EACCES.
  */
 int scatto_channel_create(const struct scatto_config *cfg,
 			  struct scatto_channel **ch);

@@ -539,6 +539,31 @@ TEST(config)
 	EXPECT_EQ(NULL, ch);
 }
 
+/* As the module: larger than a page is not even looked at. */
+TEST(config_larger_than_a_page)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	unsigned char *map = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct scatto_channel *ch = NULL;
+	struct scatto_config *cfg;
+
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, mprotect(map + page, page, PROT_NONE));
+	cfg = (void *)map;
+	*cfg = local_config(8, 4, 0);
+	cfg->size = (uint32_t)page;
+	EXPECT_EQ(0, scatto_channel_create(cfg, &ch));
+	scatto_channel_free(ch);
+	ch = NULL;
+	cfg->size = (uint32_t)page + 1;
+	EXPECT_EQ(-EINVAL, scatto_channel_create(cfg, &ch));
+	cfg->size = UINT32_MAX;
+	EXPECT_EQ(-EINVAL, scatto_channel_create(cfg, &ch));
+	EXPECT_EQ(NULL, ch);
+	munmap(map, 2 * page);
+}
+
 TEST(info_of_each)
 {
 	struct scatto_observer *o;
