@@ -96,6 +96,10 @@ int endpoint_map(struct __scatto_endpoint *ep)
 	if (ep->layout.flags & SCATTO_F_MUST_KNOW &
 	    ~(SCATTO_F_KERNEL | SCATTO_F_FENCE))
 		return -EOPNOTSUPP;
+	/* Or of a kind that nothing here checks or reads. */
+	if (ep->layout.kind != SCATTO_KIND_SPSC &&
+	    ep->layout.kind != SCATTO_KIND_MPSC)
+		return -EOPNOTSUPP;
 	if (!layout_fits(&ep->layout))
 		return -EPROTO;
 	if (ep->role == SCATTO_ROLE_PRODUCER &&

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "common.h"
+#include "../../lib/internal.h"
 
 #ifndef MFD_HUGETLB
 #define MFD_HUGETLB	0x0004U
@@ -324,6 +325,28 @@ TEST(positions_that_wrap)
 		ASSERT_EQ(0, scatto_send(r.p, &v));
 	EXPECT_EQ(-ETIMEDOUT, scatto_wait_space(r.p, 8, now_ns() + 10 * MS));
 	munmap(w.base, w.size);
+	ring_close(&r);
+}
+
+/* A newer module's kind: whoever maps it would read what nobody has checked. */
+TEST(unknown_kind)
+{
+	struct __scatto_endpoint ep = { .role = SCATTO_ROLE_OBSERVER };
+	struct scatto_info info;
+	struct ring r;
+
+	ASSERT_EQ(0, ring_open(&r, 8, 4, 0));
+	ASSERT_EQ(0, scatto_channel_info(r.ch, &info));
+	ep.fd = scatto_channel_fd(r.ch);
+	ep.layout = info.layout;
+	for (uint32_t kind = 0; kind < 4; kind++) {
+		bool known = kind == SCATTO_KIND_SPSC ||
+			     kind == SCATTO_KIND_MPSC;
+
+		ep.layout.kind = kind;
+		EXPECT_EQ(known ? 0 : -EOPNOTSUPP, endpoint_map(&ep));
+		endpoint_unmap(&ep);
+	}
 	ring_close(&r);
 }
 
