@@ -30,6 +30,12 @@ struct source {
 	int fd;
 };
 
+/* No name is an impossible one. */
+static struct source source_named(const char *name)
+{
+	return (struct source){ .name = name ? name : "", .fd = -1 };
+}
+
 void endpoint_unmap(struct __scatto_endpoint *ep)
 {
 	unsigned int i;
@@ -449,7 +455,7 @@ int scatto_channel_create(const struct scatto_config *from,
 
 int scatto_channel_open(const char *name, struct scatto_channel **ch)
 {
-	struct source from = { .name = name };
+	struct source from = source_named(name);
 	KEEP_ERRNO();
 
 	return channel_new(&from, ch);
@@ -498,7 +504,7 @@ int scatto_channel_info(const struct scatto_channel *ch,
 int scatto_producer_attach(struct scatto_channel *ch,
 			   struct scatto_producer **p)
 {
-	struct source from = { .ch = ch };
+	struct source from = { .ch = ch, .fd = -1 };
 	KEEP_ERRNO();
 
 	return producer_new(&from, p);
@@ -506,7 +512,7 @@ int scatto_producer_attach(struct scatto_channel *ch,
 
 int scatto_producer_open(const char *name, struct scatto_producer **p)
 {
-	struct source from = { .name = name };
+	struct source from = source_named(name);
 	KEEP_ERRNO();
 
 	return producer_new(&from, p);
@@ -567,7 +573,7 @@ void scatto_producer_set_spin(struct scatto_producer *p, uint32_t rounds)
 int scatto_consumer_attach(struct scatto_channel *ch,
 			   struct scatto_consumer **c)
 {
-	struct source from = { .ch = ch };
+	struct source from = { .ch = ch, .fd = -1 };
 	KEEP_ERRNO();
 
 	return consumer_new(&from, c);
@@ -575,7 +581,7 @@ int scatto_consumer_attach(struct scatto_channel *ch,
 
 int scatto_consumer_open(const char *name, struct scatto_consumer **c)
 {
-	struct source from = { .name = name };
+	struct source from = source_named(name);
 	KEEP_ERRNO();
 
 	return consumer_new(&from, c);
@@ -625,7 +631,7 @@ void scatto_consumer_set_spin(struct scatto_consumer *c, uint32_t rounds)
 int scatto_observer_attach(struct scatto_channel *ch,
 			   struct scatto_observer **o)
 {
-	struct source from = { .ch = ch };
+	struct source from = { .ch = ch, .fd = -1 };
 	KEEP_ERRNO();
 
 	return observer_new(&from, o);
@@ -633,7 +639,7 @@ int scatto_observer_attach(struct scatto_channel *ch,
 
 int scatto_observer_open(const char *name, struct scatto_observer **o)
 {
-	struct source from = { .name = name };
+	struct source from = source_named(name);
 	KEEP_ERRNO();
 
 	return observer_new(&from, o);

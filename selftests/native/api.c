@@ -564,6 +564,28 @@ TEST(config_larger_than_a_page)
 	munmap(map, 2 * page);
 }
 
+/* No name and no channel are errors, and not file descriptor 0. */
+TEST(null_is_no_source)
+{
+	struct scatto_config cfg = local_config(8, 4, 0);
+	struct scatto_channel *ch, *other = NULL;
+	struct scatto_producer *p = NULL;
+	struct scatto_consumer *c = NULL;
+	struct scatto_observer *o = NULL;
+
+	ASSERT_EQ(0, scatto_channel_create(&cfg, &ch));
+	ASSERT_EQ(0, dup2(scatto_channel_fd(ch), 0));
+	EXPECT_EQ(-EINVAL, scatto_channel_open(NULL, &other));
+	EXPECT_EQ(-EINVAL, scatto_producer_open(NULL, &p));
+	EXPECT_EQ(-EINVAL, scatto_consumer_open(NULL, &c));
+	EXPECT_EQ(-EINVAL, scatto_observer_open(NULL, &o));
+	EXPECT_EQ(-EBADF, scatto_producer_attach(NULL, &p));
+	EXPECT_EQ(-EBADF, scatto_consumer_attach(NULL, &c));
+	EXPECT_EQ(-EBADF, scatto_observer_attach(NULL, &o));
+	EXPECT_LE(0, fcntl(0, F_GETFD));
+	scatto_channel_free(ch);
+}
+
 TEST(info_of_each)
 {
 	struct scatto_observer *o;
