@@ -2,6 +2,7 @@
 /* Life cycle of channel handles, producers, consumers and observers. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,6 +30,29 @@ struct source {
 	const char *name;
 	int fd;
 };
+
+/*
+ * Bumped in each forked child: in another pid namespace it may have its
+ * parent's pid.
+ */
+static unsigned int forks;
+static int forks_error;
+
+static void forks_bump(void)
+{
+	forks++;
+}
+
+static void forks_register(void)
+{
+	forks_error = -pthread_atfork(NULL, NULL, forks_bump);
+}
+
+/* Has this process mapped it, and not one that it was forked from? */
+static bool endpoint_is_ours(const struct __scatto_endpoint *ep)
+{
+	return ep->pid == getpid() && ep->forks == forks;
+}
 
 /* No name is an impossible one. */
 static struct source source_named(const char *name)
@@ -95,6 +119,7 @@ static bool intent_fits(const struct __scatto_endpoint *ep)
  */
 int endpoint_map(struct __scatto_endpoint *ep)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	unsigned int i;
 	int ret;
 
@@ -116,6 +141,9 @@ int endpoint_map(struct __scatto_endpoint *ep)
 		if (!intent_fits(ep))
 			return -EPROTO;
 	}
+	pthread_once(&once, forks_register);
+	if (forks_error)
+		return forks_error;
 	for (i = 0; i < SCATTO_NR_REGIONS; i++) {
 		const struct scatto_region *region = &ep->layout.region[i];
 		int prot = PROT_READ | (region->writable ? PROT_WRITE : 0);
@@ -134,6 +162,7 @@ int endpoint_map(struct __scatto_endpoint *ep)
 			madvise(map, (size_t)region->size, MADV_DONTFORK);
 	}
 	ep->pid = getpid();
+	ep->forks = forks;
 	return 0;
 unmap:
 	endpoint_unmap(ep);
@@ -143,9 +172,11 @@ unmap:
 /* A forked child lets go of its copy; the role is its parent's. */
 static void endpoint_close(struct __scatto_endpoint *ep)
 {
-	if (ep->pid == getpid())
+	bool ours = endpoint_is_ours(ep);
+
+	if (ours)
 		ep->backend->detach(ep);
-	if (ep->pid == getpid() || ep->role == SCATTO_ROLE_OWNER)
+	if (ours || ep->role == SCATTO_ROLE_OWNER)
 		endpoint_unmap(ep);
 	close(ep->fd);
 }
@@ -533,7 +564,7 @@ void scatto_producer_close(struct scatto_producer *p)
 	if (!p)
 		return;
 	/* SPSC: what is claimed is not visible, and stays so. */
-	if (p->claim_cursor && p->claimed && p->ep->pid == getpid())
+	if (p->claim_cursor && p->claimed && endpoint_is_ours(p->ep))
 		__scatto_many_publish(p, p->next, 0, p->claimed);
 	endpoint_close(p->ep);
 	free(p);

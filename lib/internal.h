@@ -84,6 +84,7 @@ struct backend {
  * @backend: its operations
  * @fd: its own
  * @pid: process that has mapped it; to all others @map means nothing
+ * @forks: how often it and its parents had been forked by then
  * @role: enum scatto_role
  * @index: number among the producers or consumers
  * @position: where it starts
@@ -97,6 +98,7 @@ struct __scatto_endpoint {
 	const struct backend *backend;
 	int fd;
 	pid_t pid;
+	unsigned int forks;
 	uint32_t role;
 	uint32_t index;
 	uint64_t position;

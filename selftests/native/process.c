@@ -241,6 +241,42 @@ TEST(forked)
 	ring_close(&r);
 }
 
+/* Process 1 of a pid namespace, with an end; its child is process 1 of the next. */
+static int be_init_twice(void)
+{
+	struct ring r;
+	uint64_t v = 1;
+	pid_t pid;
+	int ret;
+
+	if (getpid() != 1 || ring_open_kind(&r, SCATTO_KIND_MPSC, 8, 4, 0) ||
+	    scatto_claim_batch(r.p, 1) || unshare(CLONE_NEWPID))
+		return 1;
+	pid = fork();
+	if (!pid) {
+		ret = getpid() == 1 ? 0 : 2;
+		ring_close(&r);
+		_exit(ret);
+	}
+	ret = exit_status(pid);
+	if (ret)
+		return ret;
+	return scatto_publish(r.p) || scatto_recv(r.c, &v) ? 3 : 0;
+}
+
+TEST(forked_into_the_same_pid)
+{
+	pid_t pid;
+
+	if (unshare(CLONE_NEWPID) && unshare(CLONE_NEWUSER | CLONE_NEWPID))
+		SKIP(return, "no new pid namespace: %s", strerror(errno));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(be_init_twice());
+	EXPECT_EQ(0, exit_status(pid));
+}
+
 TEST(closed_by_another_process)
 {
 	struct ring r;
