@@ -5,6 +5,7 @@
 #   make check K=6.1 T=x   one kernel ("native" is one too), one test
 #   make check-hostile     attacks, faults, fuzzers, races, a soak
 #   make check-long        all of both with full counts
+#   make check-debug       all of both on kernels with KASAN, lockdep, KCSAN...
 #   make demo              scheduler events on screen, two processes exchanging events
 #   make bench             scatto beside its peers
 #   make lint              W=1, sparse, checkpatch, shellcheck
@@ -76,6 +77,10 @@ check-long:
 	selftests/deps check
 	SCATTO_LONG=1 selftests/check $(if $(K),--kernel '$(K)') --all $(T)
 
+check-debug:
+	selftests/deps check debug
+	selftests/check --kernel '$(or $(K),7.2-kasan 6.12-kcsan)' --all $(T)
+
 lint:
 	selftests/deps lint
 	selftests/lint
@@ -92,4 +97,5 @@ bench: lib
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all modules modules_install lib selftests install check check-hostile check-long lint demo bench clean
+.PHONY: all modules modules_install lib selftests install check check-hostile check-long check-debug \
+	lint demo bench clean

@@ -936,10 +936,12 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 			bar = idle.ns[idle.n - 1] * 2;
 		/* Some die before they are attached. */
 		EXPECT_LE(i / 2, lat.n);
-		/* Where the host itself is busy a few of them take what they take. */
-		EXPECT_GE(10000000U, latencies_at(&own, 95));
-		/* The bar, where the machine lets a process die in time. */
-		EXPECT_GE(bar, latencies_at(&lat, 95));
+		if (test_slowness() == 1) {
+			/* Where the host itself is busy a few of them take what they take. */
+			EXPECT_GE(10000000U, latencies_at(&own, 95));
+			/* The bar, where the machine lets a process die in time. */
+			EXPECT_GE(bar, latencies_at(&lat, 95));
+		}
 	}
 	if (free_kb) {
 		long long now_kb = read_number("/proc/meminfo", "MemFree:");

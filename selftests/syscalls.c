@@ -252,21 +252,21 @@ static void blocked_run(struct scatto_channel *ch, uint64_t n)
 	_exit(0);
 }
 
-/* Frees a slot whenever the producer sleeps for one. */
+/* Frees a slot whenever the producer queues for one, and has had all before. */
 static void reader_run(struct scatto_channel *ch, uint64_t n)
 {
 	struct scatto_consumer *c;
 	struct scatto_info info;
-	uint64_t value;
+	uint64_t value, i;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (scatto_consumer_attach(ch, &c))
 		_exit(1);
-	while (n--) {
+	for (i = 0; i < n; i++) {
 		do {
 			if (scatto_channel_info(ch, &info))
 				_exit(2);
-		} while (!info.claimers);
+		} while (!info.claimers || info.claims != i);
 		if (scatto_try_recv(c, &value))
 			_exit(3);
 	}

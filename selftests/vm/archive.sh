@@ -44,9 +44,11 @@ mirror() {
 	echo "${uri:-$2}"
 }
 
-# archive_open DIR: write the configuration into DIR and read the lists.
+# archive_open DIR [SUITE...]: write the configuration into DIR and read the lists, of
+# those suites too.
 archive_open() {
-	local dir=$1 codename main security
+	local dir=$1 codename main security suite
+	shift
 
 	[ "$(dpkg --print-architecture)" = amd64 ] || die "packaged kernels are fetched for amd64 only"
 	[ -f $KEYRING ] || die "$KEYRING is missing; install debian-archive-keyring"
@@ -56,7 +58,7 @@ archive_open() {
 
 	mkdir -p "$dir/lists/partial" "$dir/archives/partial"
 	: >"$dir/status"
-	for suite in "$main bookworm" "$main bookworm-backports" "$security bookworm-security"; do
+	for suite in "$main bookworm" "$main bookworm-backports" "$security bookworm-security" "${@/#/$main }"; do
 		echo "deb [arch=amd64 signed-by=$KEYRING] $suite main"
 	done >"$dir/sources.list"
 	cat >"$dir/apt.conf" <<-CONF
@@ -76,7 +78,7 @@ archive_open() {
 		Acquire::Retries "3";
 	CONF
 	ARCHIVE=$dir
-	note "reading the package lists of bookworm, -backports and -security"
+	note "reading the package lists of bookworm, -backports and -security${*:+, $*}"
 	# A mirror without one of the suites may still have the package.
 	apt-get -qq -c "$dir/apt.conf" update >&2 || note "some lists could not be read, trying without them"
 }
