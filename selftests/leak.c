@@ -78,18 +78,22 @@ static void look_and_mark(struct __test_metadata *_metadata, int owner, struct e
 	leak_fill_with(MARK, (void *)prod->data, prod->layout.region[SCATTO_REGION_DATA].size);
 }
 
-/* Pages: those of a channel had the pattern, and do not show it. */
-TEST_F_TIMEOUT(leak, mapped, 300)
+/*
+ * Channels of all sizes. Returns how many of a hundred of their pages had held the
+ * pattern: which free ones the kernel takes is its own choice.
+ */
+static unsigned int look_at_all(struct __test_metadata *_metadata)
 {
 	static struct end prods[256];
 	struct leak_pages before, after;
 	struct scatto_create arg;
-	unsigned int n;
+	unsigned int n, percent;
 
 	leak_poison_pages();
+	leak_poison_channels();
 	ASSERT_EQ(0, leak_look(&before, LEAK_WORD));
-	if (!before.found)
-		SKIP(return, "this kernel clears what it frees, or hides it");
+	ASSERT_LT(0, before.found)
+		TH_LOG("this kernel clears what it frees, or hides it");
 	for (n = 0; next_create(&arg, n); n++) {
 		int owner;
 
@@ -104,11 +108,22 @@ TEST_F_TIMEOUT(leak, mapped, 300)
 	TH_LOG("%u channels with %llu pages of data, of which %llu held the pattern before",
 	       n, (unsigned long long)after.found,
 	       (unsigned long long)leak_both(&before, &after));
-	EXPECT_LT(after.found / 10, leak_both(&before, &after));
+	percent = leak_both(&before, &after) * 100 / after.found;
 	while (n--)
 		end_drop(&prods[n]);
 	free(before.bits);
 	free(after.bits);
+	return percent;
+}
+
+/* Pages: those of a channel had the pattern, and do not show it. */
+TEST_F_TIMEOUT(leak, mapped, 300)
+{
+	unsigned int i, percent = 0;
+
+	for (i = 0; i < 4 && percent < 10; i++)
+		percent = look_at_all(_metadata);
+	EXPECT_LE(10, percent);
 }
 
 /* Who looks through them finds what is there. */

@@ -46,10 +46,10 @@ static inline size_t leak_count(const volatile void *at, size_t size)
 	return leak_count_of(LEAK_WORD, at, size);
 }
 
-/* Pages: a third of what is free, through anonymous memory and the page cache. */
+/* Pages: most of what is free, through anonymous memory and the page cache. */
 static inline void leak_poison_pages(void)
 {
-	size_t size = read_number("/proc/meminfo", "MemFree:") * 1024 / 3 & ~4095UL, at;
+	size_t size = read_number("/proc/meminfo", "MemFree:") * 1024 / 8 * 5 & ~4095UL, at;
 	int file = memfd_create("leak", MFD_CLOEXEC);
 	unsigned char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -57,11 +57,34 @@ static inline void leak_poison_pages(void)
 	if (p == MAP_FAILED)
 		return;
 	leak_fill(p, size);
-	for (at = 0; at < size / 4; at += 1 << 20)
+	for (at = 0; at < size / 8; at += 1 << 20)
 		if (write(file, p, 1 << 20) < 0)
 			break;
 	munmap(p, size);
 	close(file);
+}
+
+/*
+ * The kernel keeps pages of its own apart from those of users: what it takes next is
+ * what a channel has left.
+ */
+static inline void leak_poison_channels(void)
+{
+	struct end prod[4];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_LEN(prod); i++) {
+		int owner = channel_create(NULL, 0, 4096, 8192, 0);
+
+		if (end_open(&prod[i], SCATTO_ROLE_PRODUCER, owner))
+			prod[i].fd = -1;
+		else
+			leak_fill((void *)prod[i].data,
+				  prod[i].layout.region[SCATTO_REGION_DATA].size);
+		close(owner);
+	}
+	while (i--)
+		end_drop(&prod[i]);
 }
 
 /*

@@ -22,7 +22,7 @@ tap_line() {
 		;;
 	esac
 	tap_tail+=("$1")
-	[ ${#tap_tail[@]} -le 200 ] || tap_tail=("${tap_tail[@]:100}")
+	[ ${#tap_tail[@]} -le 1000 ] || tap_tail=("${tap_tail[@]:500}")
 }
 
 # A reason to fail from outside the program.
