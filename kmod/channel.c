@@ -227,7 +227,7 @@ struct scatto_channel *scatto_channel_new(const struct scatto_create *arg,
 	    arg->mode || memchr_inv(arg->name, 0, sizeof(arg->name)))
 		return ERR_PTR(-EINVAL);
 
-	ch = kzalloc(sizeof(*ch), GFP_KERNEL_ACCOUNT);
+	ch = kzalloc(sizeof(*ch), SCATTO_GFP);
 	if (!ch)
 		return ERR_PTR(-ENOMEM);
 	ch->user_ns = get_user_ns(kernel ? &init_user_ns : current_user_ns());
@@ -244,19 +244,20 @@ struct scatto_channel *scatto_channel_new(const struct scatto_create *arg,
 			goto free;
 		ch->user = user;
 	}
-	/* Give up rather than have the OOM killer make room. */
-	ch->mem = __vmalloc(ch->bytes, GFP_KERNEL_ACCOUNT | __GFP_ZERO |
-			    __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
-	ch->producer = kvcalloc(ch->layout.max_producers,
-				sizeof(*ch->producer), GFP_KERNEL_ACCOUNT);
 	ret = -ENOMEM;
-	if (!ch->mem || !ch->producer)
+	ch->producer = kvcalloc(ch->layout.max_producers,
+				sizeof(*ch->producer), SCATTO_GFP);
+	if (!ch->producer)
 		goto free;
-	if (ch->layout.intent_offset) {
-		ret = scatto_many_init(ch);
-		if (ret)
-			goto free;
-	}
+	if (ch->layout.intent_offset && scatto_many_init(ch))
+		goto free;
+	/*
+	 * The last allocation: 7.2 frees, and uncharges, what a failure has left only
+	 * later, so that one after it would meet the limit.
+	 */
+	ch->mem = __vmalloc(ch->bytes, SCATTO_GFP | __GFP_ZERO);
+	if (!ch->mem)
+		goto free;
 
 	kref_init(&ch->ref);
 	mutex_init(&ch->lock);

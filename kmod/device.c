@@ -316,7 +316,7 @@ static void scatto_show_fdinfo(struct seq_file *m, struct file *file)
 
 static int scatto_open(struct inode *inode, struct file *file)
 {
-	struct scatto_endpoint *ep = kzalloc(sizeof(*ep), GFP_KERNEL_ACCOUNT);
+	struct scatto_endpoint *ep = kzalloc(sizeof(*ep), SCATTO_GFP);
 
 	if (!ep)
 		return -ENOMEM;

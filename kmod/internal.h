@@ -36,6 +36,12 @@
 struct scatto_user;
 
 /*
+ * All that users cause to be allocated is charged to them. At their limit they get
+ * -ENOMEM; the OOM killer is for those who cannot be told.
+ */
+#define SCATTO_GFP	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
+/*
  * Stamps are looked at one by one, so thresholds on channels of kind MPSC end
  * here: bounds what one look costs, possibly with interrupts off.
  */

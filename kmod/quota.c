@@ -46,7 +46,7 @@ static struct scatto_user *scatto_user_find(kuid_t uid)
 
 static struct scatto_user *scatto_user_new(kuid_t uid)
 {
-	struct scatto_user *user = kzalloc(sizeof(*user), GFP_KERNEL_ACCOUNT);
+	struct scatto_user *user = kzalloc(sizeof(*user), SCATTO_GFP);
 
 	lockdep_assert_held(&scatto_quota_lock);
 

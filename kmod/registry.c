@@ -59,7 +59,7 @@ int scatto_registry_add(struct scatto_channel *ch)
 		if (scatto_name_lookup(ch->user_ns, ch->name))
 			ret = -EEXIST;
 		else
-			ret = xa_insert(&scatto_ids, ch->id, ch, GFP_KERNEL_ACCOUNT);
+			ret = xa_insert(&scatto_ids, ch->id, ch, SCATTO_GFP);
 		if (!ret) {
 			hash_add(scatto_names, &ch->by_name,
 				 scatto_name_hash(ch->user_ns, ch->name));

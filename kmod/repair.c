@@ -433,7 +433,7 @@ int scatto_many_init(struct scatto_channel *ch)
 	struct scatto_many *m;
 	int cpu;
 
-	m = kzalloc(sizeof(*m), GFP_KERNEL_ACCOUNT);
+	m = kzalloc(sizeof(*m), SCATTO_GFP);
 	if (!m)
 		return -ENOMEM;
 	ch->many = m;
@@ -443,11 +443,11 @@ int scatto_many_init(struct scatto_channel *ch)
 	INIT_LIST_HEAD(&m->claimers);
 	INIT_LIST_HEAD(&m->movers);
 	mutex_init(&m->barrier_lock);
-	if (!zalloc_cpumask_var(&m->barrier_mask, GFP_KERNEL_ACCOUNT))
+	if (!zalloc_cpumask_var(&m->barrier_mask, SCATTO_GFP))
 		return -ENOMEM;
 	if (ch->layout.flags & SCATTO_F_SHARED) {
 		m->intents = alloc_percpu_gfp(struct scatto_kernel_intents,
-					      GFP_KERNEL_ACCOUNT);
+					      SCATTO_GFP);
 		if (!m->intents)
 			return -ENOMEM;
 		for_each_possible_cpu(cpu)
@@ -456,7 +456,7 @@ int scatto_many_init(struct scatto_channel *ch)
 					SCATTO_INTENT_NONE;
 		covers += 4 * num_possible_cpus();
 	}
-	m->cover = kvmalloc_array(covers, sizeof(m->cover[0]), GFP_KERNEL_ACCOUNT);
+	m->cover = kvmalloc_array(covers, sizeof(m->cover[0]), SCATTO_GFP);
 	return m->cover ? 0 : -ENOMEM;
 }
 
