@@ -67,6 +67,17 @@ static int drain(struct end *c)
 	return n;
 }
 
+/* The same, but no more than @most: what is released may be filled at once. */
+static int drain_some(struct end *c, int most)
+{
+	uint64_t value;
+	int n = 0;
+
+	while (n < most && many_recv(c, &value) >= 0)
+		n++;
+	return n;
+}
+
 /* A thread in SCATTO_IOC_CLAIM, which publishes what it gets. */
 struct claimer {
 	struct end *p;
@@ -503,7 +514,7 @@ TEST_F(many, claim_queue)
 	ASSERT_EQ(1, many_recv(&self->c, &value));
 	EXPECT_EQ(0, claimer_join(&b));
 	EXPECT_FALSE(claimer_done(&d, 20));
-	EXPECT_EQ(CAPACITY, drain(&self->c));
+	EXPECT_EQ(CAPACITY, drain_some(&self->c, CAPACITY));
 	EXPECT_EQ(0, claimer_join(&d));
 	EXPECT_EQ(CAPACITY, a.arg->position);
 	EXPECT_EQ(CAPACITY + 2, b.arg->position);
@@ -633,7 +644,7 @@ TEST_F(many, claim_and_threshold)
 	EXPECT_FALSE(sleeper_done(&s, 20));
 	ASSERT_EQ(0, claimer_start(&a, &self->p[0], 5, 0, -1));
 	EXPECT_EQ(0, sleeper_join(&s));
-	EXPECT_EQ(4, drain(&self->c));
+	EXPECT_EQ(4, drain_some(&self->c, 4));
 	EXPECT_EQ(0, claimer_join(&a));
 }
 
