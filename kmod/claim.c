@@ -76,7 +76,7 @@ static int scatto_claim_take(struct scatto_claimer *c, u32 least)
 		c->at = claimed;
 		ep->grant_lo = claimed;
 		ep->grant_hi = claimed + n;
-		ch->many->claims++;
+		WRITE_ONCE(ch->many->claims, ch->many->claims + 1);
 		trace_scatto_claim(ch->id, ep->index, claimed, n);
 		return n;
 	}
@@ -93,7 +93,8 @@ static void scatto_claimer_leave(struct scatto_channel *ch,
 
 	list_del(&c->node);
 	WRITE_ONCE(side->nr_sleepers, side->nr_sleepers - 1);
-	WRITE_ONCE(ch->area->claimers, --m->nr_claimers);
+	WRITE_ONCE(m->nr_claimers, m->nr_claimers - 1);
+	WRITE_ONCE(ch->area->claimers, m->nr_claimers);
 	/* What is free is to be had by others again. */
 	if (!m->nr_claimers) {
 		side->poll_at = SCATTO_WAKE_IDLE;
@@ -167,7 +168,7 @@ void scatto_claim_left(struct scatto_channel *ch)
 	bool again;
 
 	spin_lock_irq(&side->lock);
-	side->wakes += scatto_claim_serve(ch);
+	WRITE_ONCE(side->wakes, side->wakes + scatto_claim_serve(ch));
 	scatto_side_arm(side);
 	again = !list_empty(&ch->many->claimers);
 	spin_unlock_irq(&side->lock);
@@ -293,7 +294,8 @@ static int scatto_claim_locked(struct scatto_channel *ch,
 	/* Q1 and Q2 */
 	list_add_tail(&c->node, &m->claimers);
 	WRITE_ONCE(side->nr_sleepers, side->nr_sleepers + 1);
-	WRITE_ONCE(ch->area->claimers, ++m->nr_claimers);
+	WRITE_ONCE(m->nr_claimers, m->nr_claimers + 1);
+	WRITE_ONCE(ch->area->claimers, m->nr_claimers);
 	side->claim_at = scatto_claim_want(ch);
 	scatto_side_arm(side);
 	scatto_side_armed(ch, SCATTO_SIDE_SPACE);

@@ -204,7 +204,8 @@ static long scatto_ioctl_wait(struct file *file, void __user *uarg)
 		if (ret < 0)
 			return ret;
 	}
-	return scatto_wait(ep, &arg, file->f_flags & O_NONBLOCK);
+	/* Whoever calls F_SETFL meanwhile gets the one or the other. */
+	return scatto_wait(ep, &arg, data_race(file->f_flags) & O_NONBLOCK);
 }
 
 static noinline long scatto_ioctl_claim(struct file *file, void __user *uarg)
@@ -228,7 +229,8 @@ static noinline long scatto_ioctl_claim(struct file *file, void __user *uarg)
 	    arg.least > arg.count)
 		return -EINVAL;
 
-	ret = scatto_claim(ep, &arg, file->f_flags & O_NONBLOCK);
+	/* Whoever calls F_SETFL meanwhile gets the one or the other. */
+	ret = scatto_claim(ep, &arg, data_race(file->f_flags) & O_NONBLOCK);
 	if (ret)
 		return ret;
 	scatto_window_sleep(TOLD);

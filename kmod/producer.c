@@ -182,8 +182,10 @@ static void scatto_fill(const struct scatto_channel *ch,
 			struct scatto_reservation *rsv, const void *data, size_t len)
 {
 	rsv->data = ch->slots + (rsv->seq & ch->mask) * ch->layout.slot_stride;
-	memcpy(rsv->data, data, len);
-	memset(rsv->data + len, 0, ch->layout.slot_size - len);
+	/* A user who shares the slots, or forges the cursor, garbles his own channel. */
+	data_race(memcpy(rsv->data, data, len));
+	/* The same. */
+	data_race(memset(rsv->data + len, 0, ch->layout.slot_size - len));
 }
 
 /* Each of them may interrupt those before it, and none itself. */

@@ -29,6 +29,9 @@ struct scatto_user {
 	unsigned long channels;
 };
 
+/* Parameters are written plainly, by kernel/params.c. */
+#define SCATTO_LIMIT(param)	data_race(READ_ONCE(param))
+
 static DEFINE_MUTEX(scatto_quota_lock);
 static LIST_HEAD(scatto_users);
 
@@ -42,19 +45,6 @@ static struct scatto_user *scatto_user_find(kuid_t uid)
 		if (uid_eq(user->uid, uid))
 			return user;
 	return NULL;
-}
-
-static struct scatto_user *scatto_user_new(kuid_t uid)
-{
-	struct scatto_user *user = kzalloc(sizeof(*user), SCATTO_GFP);
-
-	lockdep_assert_held(&scatto_quota_lock);
-
-	if (user) {
-		user->uid = uid;
-		list_add(&user->node, &scatto_users);
-	}
-	return user;
 }
 
 static void scatto_user_free_if_idle(struct scatto_user *user)
@@ -75,20 +65,26 @@ static void scatto_user_free_if_idle(struct scatto_user *user)
 struct scatto_user *scatto_quota_charge(kuid_t uid, size_t bytes)
 {
 	bool unlimited = capable(CAP_SYS_RESOURCE);
-	unsigned long most = READ_ONCE(max_user_bytes);
-	struct scatto_user *user;
+	unsigned long most = SCATTO_LIMIT(max_user_bytes);
+	struct scatto_user *user, *fresh;
 
-	if (!unlimited && bytes > READ_ONCE(max_channel_bytes))
+	if (!unlimited && bytes > SCATTO_LIMIT(max_channel_bytes))
 		return ERR_PTR(-EFBIG);
 
+	/* Not under a lock that all need: it may take long at one user's limit. */
+	fresh = kzalloc(sizeof(*fresh), SCATTO_GFP);
 	mutex_lock(&scatto_quota_lock);
 	user = scatto_user_find(uid);
-	if (!user)
-		user = scatto_user_new(uid);
+	if (!user && fresh) {
+		user = fresh;
+		fresh = NULL;
+		user->uid = uid;
+		list_add(&user->node, &scatto_users);
+	}
 	if (!user) {
 		user = ERR_PTR(-ENOMEM);
 	} else if (!unlimited &&
-		   (user->channels >= READ_ONCE(max_user_channels) ||
+		   (user->channels >= SCATTO_LIMIT(max_user_channels) ||
 		    user->bytes > most || bytes > most - user->bytes)) {
 		scatto_user_free_if_idle(user);
 		user = ERR_PTR(-EDQUOT);
@@ -97,6 +93,7 @@ struct scatto_user *scatto_quota_charge(kuid_t uid, size_t bytes)
 		user->bytes += bytes;
 	}
 	mutex_unlock(&scatto_quota_lock);
+	kfree(fresh);
 	return user;
 }
 
@@ -111,7 +108,7 @@ void scatto_quota_uncharge(struct scatto_user *user, size_t bytes)
 
 void scatto_quota_limits(struct scatto_query *q)
 {
-	q->max_channel_bytes = READ_ONCE(max_channel_bytes);
-	q->max_user_bytes = READ_ONCE(max_user_bytes);
-	q->max_user_channels = READ_ONCE(max_user_channels);
+	q->max_channel_bytes = SCATTO_LIMIT(max_channel_bytes);
+	q->max_user_bytes = SCATTO_LIMIT(max_user_bytes);
+	q->max_user_channels = SCATTO_LIMIT(max_user_channels);
 }

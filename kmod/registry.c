@@ -120,8 +120,10 @@ int scatto_registry_next(struct scatto_list *arg)
 
 	mutex_lock(&scatto_registry_lock);
 	xa_for_each_start(&scatto_ids, id, ch, id + 1) {
-		if (ch->user_ns != ns || !ch->visible)
+		if (ch->user_ns != ns || !ch->visible) {
+			cond_resched();
 			continue;
+		}
 		arg->id = ch->id;
 		memcpy(arg->name, ch->name, sizeof(arg->name));
 		arg->mode = ch->mode;

@@ -207,7 +207,10 @@ static void scatto_ipi_barrier(void *unused)
 static void scatto_mask_barrier(const struct cpumask *mask)
 {
 	preempt_disable();
+	/* Of a live mask: see above for the bits that come and go meanwhile. */
+	kcsan_disable_current();
 	smp_call_function_many(mask, scatto_ipi_barrier, NULL, true);
+	kcsan_enable_current();
 	preempt_enable();
 }
 
@@ -216,18 +219,22 @@ static void scatto_mover_barrier(struct mm_struct *mm)
 	scatto_mask_barrier(mm_cpumask(mm));
 }
 
-static bool scatto_mover_elsewhere(struct mm_struct *mm)
+/* Adds those CPUs to @to, if not NULL. */
+static bool scatto_mover_elsewhere(struct mm_struct *mm, struct cpumask *to)
 {
 	const unsigned long *mask = cpumask_bits(mm_cpumask(mm));
 	unsigned int cpu = smp_processor_id(), i;
+	bool elsewhere = false;
 
 	for (i = 0; i < BITS_TO_LONGS(nr_cpu_ids); i++) {
 		unsigned long own = i == BIT_WORD(cpu) ? BIT_MASK(cpu) : 0;
+		unsigned long others = READ_ONCE(mask[i]) & ~own;
 
-		if (READ_ONCE(mask[i]) & ~own)
-			return true;
+		elsewhere |= others;
+		if (to)
+			cpumask_bits(to)[i] |= others;
 	}
-	return false;
+	return elsewhere;
 }
 #else
 static void scatto_mask_barrier(const struct cpumask *mask)
@@ -238,7 +245,7 @@ static void scatto_mover_barrier(struct mm_struct *mm)
 {
 }
 
-static bool scatto_mover_elsewhere(struct mm_struct *mm)
+static bool scatto_mover_elsewhere(struct mm_struct *mm, struct cpumask *to)
 {
 	return false;
 }
@@ -258,12 +265,8 @@ static void scatto_movers_barrier(struct scatto_channel *ch)
 	mutex_lock(&m->barrier_lock);
 	cpumask_clear(m->barrier_mask);
 	spin_lock_irq(&side->lock);
-	list_for_each_entry(ep, &m->movers, mover) {
-		if (!scatto_mover_elsewhere(ep->mm))
-			continue;
-		elsewhere = true;
-		cpumask_or(m->barrier_mask, m->barrier_mask, mm_cpumask(ep->mm));
-	}
+	list_for_each_entry(ep, &m->movers, mover)
+		elsewhere |= scatto_mover_elsewhere(ep->mm, m->barrier_mask);
 	spin_unlock_irq(&side->lock);
 	if (elsewhere)
 		scatto_mask_barrier(m->barrier_mask);
@@ -283,7 +286,7 @@ void scatto_side_armed(struct scatto_channel *ch, unsigned int which)
 	scatto_window(S1);
 	/* The word, and nr_sleepers, before the mask and the positions. */
 	smp_mb();
-	if (side->mover && scatto_mover_elsewhere(side->mover)) {
+	if (side->mover && scatto_mover_elsewhere(side->mover, NULL)) {
 		mm = side->mover;
 		mmgrab(mm);
 	}
@@ -359,7 +362,8 @@ int scatto_side_wake(struct scatto_channel *ch, unsigned int which)
 
 	spin_lock_irqsave(&side->lock, flags);
 	woken = scatto_side_rouse(ch, which);
-	side->wakes += woken;
+	/* Read without the lock. */
+	WRITE_ONCE(side->wakes, side->wakes + woken);
 	if (side->poll_at != SCATTO_WAKE_IDLE) {
 		side->poll_at = SCATTO_WAKE_IDLE;
 		wake_up_all(&side->pollers);

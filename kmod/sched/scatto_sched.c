@@ -142,13 +142,14 @@ static void record(struct scatto_sched_event *ev, bool hold)
 
 static void describe(struct scatto_sched_task *to, const struct task_struct *p)
 {
-	to->pid = p->pid;
+	/* A thread that executes a program takes over its dying leader's. */
+	to->pid = data_race(p->pid);
 	to->tgid = p->tgid;
 	/*
 	 * The task may be changing its name: then this is a mixture, as it is
 	 * in the kernel's own trace, but it ends.
 	 */
-	memcpy(to->comm, p->comm, sizeof(to->comm));
+	data_race(memcpy(to->comm, p->comm, sizeof(to->comm)));
 	to->comm[sizeof(to->comm) - 1] = '\0';
 }
 
@@ -170,7 +171,8 @@ static void probe_switch(void *data, bool preempt, struct task_struct *prev,
 		return;
 	}
 
-	state = __task_state_index(prev_state, prev->exit_state);
+	/* A parent may reap it already: any of the values means dead. */
+	state = __task_state_index(prev_state, data_race(prev->exit_state));
 	ev.prev_state = preempt ? SCATTO_SCHED_PREEMPTED :
 				  task_index_to_char(state);
 	ev.prev_prio = shown_prio(prev);
