@@ -70,7 +70,7 @@ static void scatto_role_begin(struct scatto_channel *ch,
 			ch->many->produced = true;
 		break;
 	case SCATTO_ROLE_CONSUMER:
-		ch->consumers++;
+		WRITE_ONCE(ch->consumers, ch->consumers + 1);
 		WRITE_ONCE(ch->consumer_tgid, task_tgid_nr(current));
 		scatto_producer_listen(ch, true);
 		break;
@@ -120,7 +120,8 @@ static void scatto_role_end(struct scatto_channel *ch,
 	case SCATTO_ROLE_CONSUMER:
 		scatto_producer_listen(ch, false);
 		WRITE_ONCE(ch->consumer_tgid, 0);
-		gone = !--ch->consumers &&
+		WRITE_ONCE(ch->consumers, ch->consumers - 1);
+		gone = !ch->consumers &&
 		       !(ch->layout.flags & (SCATTO_F_PAUSE | SCATTO_F_KERNEL));
 		if (gone) {
 			scatto_channel_state(ch, SCATTO_STATE_NO_CONSUMER);
@@ -553,6 +554,7 @@ void scatto_endpoint_mapped(struct scatto_endpoint *ep, struct mm_struct *mm,
 
 	if (!ep->maps++) {
 		ep->mm = mm;
+		ep->tgid = task_tgid_nr(current);
 		mmgrab(mm);
 		if (ep->role == SCATTO_ROLE_CONSUMER) {
 			WRITE_ONCE(ch->consumer_tgid, task_tgid_nr(current));

@@ -36,7 +36,8 @@
 struct scatto_user;
 
 /*
- * All that users cause to be allocated is charged to them. At their limit they get
+ * What users cause to be allocated is charged to them, but for the nodes of the table
+ * of names (registry.c), of which the quota bounds the number. At their limit they get
  * -ENOMEM; the OOM killer is for those who cannot be told.
  */
 #define SCATTO_GFP	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
@@ -92,6 +93,7 @@ enum {
 struct scatto_cover {
 	u32 from;
 	u32 to;
+	pid_t tgid;			/* whose; 0: the kernel's */
 };
 
 /* What a kernel producer is about to claim, one for each context it can be in. */
@@ -202,6 +204,7 @@ struct scatto_endpoint {
 
 	/* Under ch->lock. */
 	struct mm_struct *mm;		/* whose mappings; NULL while unmapped */
+	pid_t tgid;			/* who mapped it, for tracing */
 	unsigned int maps;		/* VMAs */
 	unsigned int writable;		/* those it could write through */
 	bool active;			/* read without the lock in wait.c */

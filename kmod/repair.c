@@ -60,7 +60,7 @@ static int scatto_bury(struct scatto_channel *ch, u64 seq)
 	if ((old & SCATTO_STAMP_LAP) == lap ||
 	    (s64)(scatto_channel_consumed(ch) - seq) > 0)
 		return 0;
-	scatto_window(R2);
+	scatto_window_sleep(R2);
 	return try_cmpxchg(stamp, &old, lap | SCATTO_STAMP_TOMBSTONE) ?
 	       1 : -EAGAIN;
 }
@@ -142,7 +142,7 @@ static bool scatto_hull_add(struct scatto_channel *ch, u64 lo, u64 hi, u64 claim
 
 /* Notes what [lo, hi) covers of the hull; returns the number of notes. */
 static unsigned int scatto_cover_add(struct scatto_many *m, unsigned int n,
-				     u64 lo, u64 hi)
+				     u64 lo, u64 hi, pid_t tgid)
 {
 	s64 most = m->repair_hi - m->repair_lo;
 	s64 from = lo - m->repair_lo, to = hi - m->repair_lo;
@@ -151,6 +151,7 @@ static unsigned int scatto_cover_add(struct scatto_many *m, unsigned int n,
 		return n;
 	m->cover[n].from = max_t(s64, from, 0);
 	m->cover[n].to = min(to, most);
+	m->cover[n].tgid = tgid;
 	return n + 1;
 }
 
@@ -185,13 +186,13 @@ static unsigned int scatto_cover_read(struct scatto_channel *ch)
 		hi = smp_load_acquire(&intent->hi);
 		/* The other half. */
 		lo = smp_load_acquire(&intent->lo);
-		n = scatto_cover_add(m, n, lo, hi);
+		n = scatto_cover_add(m, n, lo, hi, ep->tgid);
 
 		spin_lock_irq(&space->lock);
 		lo = ep->grant_lo;
 		hi = ep->grant_hi;
 		spin_unlock_irq(&space->lock);
-		n = scatto_cover_add(m, n, lo, hi);
+		n = scatto_cover_add(m, n, lo, hi, ep->tgid);
 	}
 	if (m->intents) {
 		for_each_possible_cpu(cpu) {
@@ -201,7 +202,7 @@ static unsigned int scatto_cover_read(struct scatto_channel *ch)
 				/* Pairs with the releases in scatto_send_shared(). */
 				u64 lo = smp_load_acquire(&at[i]);
 
-				n = scatto_cover_add(m, n, lo, lo + 1);
+				n = scatto_cover_add(m, n, lo, lo + 1, 0);
 			}
 		}
 	}
@@ -209,22 +210,32 @@ static unsigned int scatto_cover_read(struct scatto_channel *ch)
 	return n;
 }
 
-/* The work comes after @delay jiffies, or before if that was planned. */
+/*
+ * The work comes after @delay jiffies, or before if that was planned; later when two
+ * plan at the same moment, which takes a cursor that is forged all the time.
+ */
 void scatto_many_retry(struct scatto_many *m, unsigned long delay)
 {
-	/* A plan that is carried out, or made, just now does no harm. */
-	if (!delayed_work_pending(&m->work) ||
-	    time_after(m->work.timer.expires, jiffies + delay))
+	/* A plan that is carried out just now does no harm. */
+	unsigned long planned = data_race(m->work.timer.expires);
+
+	if (!delayed_work_pending(&m->work) || time_after(planned, jiffies + delay))
 		mod_delayed_work(scatto_wq, &m->work, delay);
 }
 
-/* Less than a jiffy is slept by the work itself. */
-static void scatto_repair_retry(struct scatto_many *m)
+/*
+ * @slots have just been looked at: who keeps a large ring in doubt does not have the
+ * kernel look through it all the time. Less than a jiffy is slept by the work itself,
+ * but that keeps a worker: not when others wait for one.
+ */
+static void scatto_repair_retry(struct scatto_many *m, u32 slots)
 {
-	bool nap = m->backoff < jiffies_to_usecs(1);
+	unsigned int us = max(m->backoff, slots);
+	bool nap = us < jiffies_to_usecs(1) &&
+		   !workqueue_congested(WORK_CPU_UNBOUND, scatto_wq);
 
-	WRITE_ONCE(m->nap, nap ? m->backoff : 0);
-	scatto_many_retry(m, nap ? 0 : usecs_to_jiffies(m->backoff));
+	WRITE_ONCE(m->nap, nap ? us : 0);
+	scatto_many_retry(m, nap ? 0 : usecs_to_jiffies(us));
 	m->backoff = min(m->backoff + m->backoff / 2, SCATTO_BACKOFF_MAX);
 }
 
@@ -235,6 +246,7 @@ static void scatto_repair_pass(struct scatto_channel *ch)
 	unsigned int n, at = 0, made = 0, open = 0;
 	u64 first = 0, last = 0, seq;
 	u32 covered = 0, i, most;
+	pid_t by = 0, held_by = 0;
 
 	lockdep_assert_held(&ch->lock);
 
@@ -250,8 +262,12 @@ static void scatto_repair_pass(struct scatto_channel *ch)
 
 		scatto_breathe(i);
 		seq = m->repair_lo + i;
-		while (at < n && m->cover[at].from <= i)
-			covered = max(covered, m->cover[at++].to);
+		for (; at < n && m->cover[at].from <= i; at++) {
+			if (m->cover[at].to <= covered)
+				continue;
+			covered = m->cover[at].to;
+			by = m->cover[at].tgid;
+		}
 		if (covered <= i)
 			ret = scatto_bury(ch, seq);
 		else if (scatto_stamped(ch, seq))
@@ -260,8 +276,10 @@ static void scatto_repair_pass(struct scatto_channel *ch)
 			made += ret;
 			continue;
 		}
-		if (!open++)
+		if (!open++) {
 			first = seq;
+			held_by = covered > i ? by : 0;
+		}
 		last = seq + 1;
 	}
 	m->repair_lo = first;
@@ -271,9 +289,9 @@ static void scatto_repair_pass(struct scatto_channel *ch)
 		scatto_count(&ch->area->tombstones, made);
 		scatto_side_wake(ch, SCATTO_SIDE_DATA);
 	}
-	trace_scatto_repair(ch->id, made, first, last);
+	trace_scatto_repair(ch->id, made, first, last, held_by);
 	if (open)
-		scatto_repair_retry(m);
+		scatto_repair_retry(m, most);
 	else
 		m->backoff = SCATTO_BACKOFF_MIN;
 }
@@ -287,12 +305,14 @@ static void scatto_many_work(struct work_struct *work)
 	unsigned int nap = READ_ONCE(m->nap);
 
 	if (nap)
-		usleep_range(nap, nap + nap / 4);
+		usleep_range_state(nap, nap + nap / 4, TASK_IDLE);
 	mutex_lock(&ch->lock);
 	WRITE_ONCE(m->nap, 0);
 	scatto_repair_pass(ch);
 	mutex_unlock(&ch->lock);
-	scatto_side_wake(ch, SCATTO_SIDE_SPACE);
+	/* Tombstones make no room: pollers need not look. */
+	if (READ_ONCE(m->nr_claimers))
+		scatto_side_wake(ch, SCATTO_SIDE_SPACE);
 }
 
 /* D3, and what a new producer finds: the place is nobody's, or its own. */
@@ -476,7 +496,7 @@ void scatto_many_free(struct scatto_channel *ch)
 
 int scatto_repair_init(void)
 {
-	scatto_wq = alloc_workqueue("scatto", WQ_UNBOUND, 0);
+	scatto_wq = alloc_workqueue("scatto", WQ_UNBOUND | WQ_SYSFS, 0);
 	return scatto_wq ? 0 : -ENOMEM;
 }
 

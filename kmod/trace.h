@@ -101,24 +101,30 @@ TRACE_EVENT(scatto_orphan,
 		  __entry->id, __entry->index, __entry->lo, __entry->hi)
 );
 
-/* A pass is over; what is left undecided lies in [lo, hi), empty when all is done. */
+/*
+ * A pass is over; what is left undecided lies in [lo, hi), empty when all is done.
+ * @held_by: the process in the middle of a claim that may be the first of it.
+ */
 TRACE_EVENT(scatto_repair,
-	TP_PROTO(u64 id, u64 tombstones, u64 lo, u64 hi),
-	TP_ARGS(id, tombstones, lo, hi),
+	TP_PROTO(u64 id, u64 tombstones, u64 lo, u64 hi, pid_t held_by),
+	TP_ARGS(id, tombstones, lo, hi, held_by),
 	TP_STRUCT__entry(
 		__field(u64, id)
 		__field(u64, tombstones)
 		__field(u64, lo)
 		__field(u64, hi)
+		__field(pid_t, held_by)
 	),
 	TP_fast_assign(
 		__entry->id = id;
 		__entry->tombstones = tombstones;
 		__entry->lo = lo;
 		__entry->hi = hi;
+		__entry->held_by = held_by;
 	),
-	TP_printk("id=%llu tombstones=%llu lo=%llu hi=%llu",
-		  __entry->id, __entry->tombstones, __entry->lo, __entry->hi)
+	TP_printk("id=%llu tombstones=%llu lo=%llu hi=%llu held_by=%d",
+		  __entry->id, __entry->tombstones, __entry->lo, __entry->hi,
+		  __entry->held_by)
 );
 
 /* Claimed in the kernel for a producer. */

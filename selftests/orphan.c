@@ -1385,8 +1385,8 @@ TEST(tracepoints)
 	many_intend(&q, at, at + 1);
 	ASSERT_EQ(0, victim_claim(&v, OP_CLAIM, 1, &at));
 	victim_kill(&v);
-	snprintf(doubt, sizeof(doubt), "id=%llu tombstones=0 lo=%llu hi=%llu",
-		 info.id, (unsigned long long)at, (unsigned long long)at + 1);
+	snprintf(doubt, sizeof(doubt), "id=%llu tombstones=0 lo=%llu hi=%llu held_by=%d",
+		 info.id, (unsigned long long)at, (unsigned long long)at + 1, getpid());
 	EXPECT_LE(1, traced("scatto_repair:", doubt));
 	sleep_ms(1500);
 	n = traced("scatto_repair:", doubt);
@@ -1394,7 +1394,8 @@ TEST(tracepoints)
 	EXPECT_LE(5, n);
 	/* From 100 us, half as long again each time. */
 	EXPECT_GE(26, n);
-	snprintf(repair, sizeof(repair), "id=%llu tombstones=1 lo=0 hi=0", info.id);
+	snprintf(repair, sizeof(repair), "id=%llu tombstones=1 lo=0 hi=0 held_by=0",
+		 info.id);
 	EXPECT_EQ(0, traced("scatto_repair:", repair));
 	end_drop(&q);
 	EXPECT_EQ(1, traced("scatto_repair:", repair));

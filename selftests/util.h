@@ -99,17 +99,23 @@ unsigned int alarm(unsigned int seconds)
 	return old.it_value.tv_sec;
 }
 
+static inline bool test_is_long(void)
+{
+	const char *is_long = getenv("SCATTO_LONG");
+
+	return is_long && atoi(is_long);
+}
+
 /*
  * @full in the long form, else @reduced times SCATTO_SCALE and a line that
  * says so.
  */
 static inline unsigned long test_count(unsigned long full, unsigned long reduced)
 {
-	const char *is_long = getenv("SCATTO_LONG");
 	const char *scale = getenv("SCATTO_SCALE");
 	unsigned long n = reduced * (scale ? strtoul(scale, NULL, 0) : 1);
 
-	if (is_long && atoi(is_long))
+	if (test_is_long())
 		return full;
 	if (!n || n > full)
 		n = reduced < full ? reduced : full;
@@ -127,10 +133,7 @@ static inline unsigned long test_count(unsigned long full, unsigned long reduced
  */
 static inline bool test_goes_on(uint64_t begin_ns, unsigned int seconds)
 {
-	const char *is_long = getenv("SCATTO_LONG");
-
-	return (is_long && atoi(is_long)) ||
-	       now_ns() - begin_ns < seconds * 1000000000ULL;
+	return test_is_long() || now_ns() - begin_ns < seconds * 1000000000ULL;
 }
 
 /* For good, and without any group but @uid's own. For children. */

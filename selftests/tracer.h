@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * How long repair takes, by tracepoints: from the death of a producer's last thread
+ * to the last of what it had claimed being decided, and how much of that the dying
+ * or a living one in the middle of a claim has waited for the CPU.
+ */
+#ifndef TRACER_H
+#define TRACER_H
+
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "util.h"
+
+#define TRACING		"/sys/kernel/tracing/instances/deaths/"
+/* What the CPUs did of late: of use when a death took long, overwritten else. */
+#define SWITCHES	"/sys/kernel/tracing/instances/switches/"
+
+/* Beyond this, who waited for the CPU is looked up. */
+#define LATE_NS		2000000U
+
+struct latencies {
+	uint64_t *ns;
+	unsigned int n, most;
+};
+
+struct tracer {
+	int pipe;
+	uint64_t id;			/* of the channel; 0: no channel, any exit */
+	char line[512];
+	unsigned int len;
+	/* Threads that have started to exit, since when. */
+	struct exiting {
+		pid_t tid;
+		uint64_t ns;
+	} exiting[64];
+	unsigned int next;
+	/* Deaths whose repair is not complete. */
+	struct death {
+		pid_t tid;
+		uint64_t exit_ns;	/* it began to exit */
+		uint64_t orphan_ns;	/* it could no longer write */
+	} open[64];
+	unsigned int nr_open;
+	/* Looks at what is undecided, and who was in the way. */
+	struct look {
+		uint64_t ns;
+		pid_t held_by;
+	} look[256];
+	unsigned int looks;
+	pid_t orphan;			/* tid of the event before; 0: another event */
+	uint64_t orphan_ns;
+	struct latencies *lat;		/* from exits */
+	struct latencies *own;		/* from the unmapping: the repair alone */
+	struct latencies *doubt;	/* the same where it had to be tried again */
+	struct latencies *net;		/* from exits, less what waited for the CPU */
+};
+
+static inline int tracer_start(struct tracer *t)
+{
+	char comm[16] = "";
+
+	prctl(PR_GET_NAME, comm);
+	memset(t, 0, sizeof(*t));
+	if (access("/sys/kernel/tracing/instances", F_OK) &&
+	    mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL))
+		return -errno;
+	if ((mkdir(TRACING, 0700) && errno != EEXIST) ||
+	    (mkdir(SWITCHES, 0700) && errno != EEXIST))
+		return -errno;
+	write_file(TRACING "trace_clock", "mono");
+	write_file(TRACING "trace", " ");
+	write_file(TRACING "events/signal/signal_deliver/filter", "sig == 9");
+	write_file(SWITCHES "trace_clock", "mono");
+	write_file(SWITCHES "buffer_size_kb", "256");
+	write_file(SWITCHES "events/sched/sched_switch/filter",
+		   "prev_comm == \"%1$s\" || next_comm == \"%1$s\"",
+		   comm);
+	if (write_file(TRACING "events/signal/signal_deliver/enable", "1") ||
+	    write_file(TRACING "events/sched/sched_process_exit/enable", "1") ||
+	    write_file(TRACING "events/scatto/scatto_orphan/enable", "1") ||
+	    write_file(TRACING "events/scatto/scatto_repair/enable", "1") ||
+	    write_file(SWITCHES "events/sched/sched_switch/enable", "1"))
+		return -ENOENT;
+	t->pipe = open(TRACING "trace_pipe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return t->pipe < 0 ? -errno : 0;
+}
+
+static inline void tracer_stop(struct tracer *t)
+{
+	close(t->pipe);
+	write_file(TRACING "events/enable", "0");
+	write_file(SWITCHES "events/enable", "0");
+	rmdir(TRACING);
+	rmdir(SWITCHES);
+}
+
+static inline void latency_add(struct latencies *lat, uint64_t ns)
+{
+	if (lat->n < lat->most)
+		lat->ns[lat->n++] = ns;
+}
+
+/*
+ * "  comm-1234   [001] d..1.  12.345678: event: ...": the time, or 0. @tid is the
+ * number, @event what begins with the name's colon.
+ */
+static inline uint64_t trace_parse(char *line, pid_t *tid, char **event)
+{
+	char *at = strchr(line, '['), *dash;
+	unsigned long long s, us;
+
+	if (!at || !strchr(at, ']'))
+		return 0;
+	*at = '\0';
+	dash = strrchr(line, '-');
+	*tid = dash ? atoi(dash + 1) : 0;
+	/* Behind the flags. */
+	at = strchr(at + 1, ']') + 1;
+	while (*at == ' ')
+		at++;
+	at = strchrnul(at, ' ');
+	if (sscanf(at, " %llu.%llu:", &s, &us) != 2)
+		return 0;
+	*event = strchr(at, ':');
+	return s * 1000000000ULL + us * 1000;
+}
+
+/* One that is late: how long did @tid wait for the CPU from @from to @to? */
+struct wait_for_cpu {
+	pid_t tid;
+	uint64_t from, to;
+	uint64_t ns;
+	uint64_t since;			/* runnable and not running; 0: else */
+};
+
+static inline void waited(struct wait_for_cpu *w, uint64_t until)
+{
+	uint64_t from = w->since > w->from ? w->since : w->from;
+	uint64_t to = until < w->to ? until : w->to;
+
+	if (w->since && to > from)
+		w->ns += to - from;
+	w->since = 0;
+}
+
+static inline void waits_read(struct wait_for_cpu *w, unsigned int n)
+{
+	static char buf[16 << 20];
+	char *line, *next, *event, state;
+	pid_t tid, prev, other;
+	unsigned int i;
+	uint64_t ns;
+
+	if (read_file(SWITCHES "trace", buf, sizeof(buf)) < 0)
+		return;
+	for (line = buf; *line; line = next) {
+		next = strchrnul(line, '\n');
+		if (*next)
+			*next++ = '\0';
+		ns = *line == '#' ? 0 : trace_parse(line, &tid, &event);
+		if (!ns)
+			continue;
+		event = strstr(event, " prev_pid=");
+		if (!event || sscanf(event, " prev_pid=%d prev_prio=%*d prev_state=%c",
+				     &prev, &state) != 2)
+			continue;
+		event = strstr(event, " next_pid=");
+		if (!event || sscanf(event, " next_pid=%d", &other) != 1)
+			continue;
+		for (i = 0; i < n; i++) {
+			if (other == w[i].tid)
+				waited(&w[i], ns);
+			if (prev == w[i].tid)
+				w[i].since = state == 'R' ? ns : 0;
+		}
+	}
+	for (i = 0; i < n; i++)
+		waited(&w[i], w[i].to);
+}
+
+/* What of a late death's time the two who could do something waited for the CPU. */
+static inline uint64_t tracer_waits(const struct tracer *t, const struct death *d,
+				    uint64_t end)
+{
+	static struct wait_for_cpu w[1 + ARRAY_LEN(t->look)];
+	unsigned int n = 0, i;
+	uint64_t sum = 0;
+
+	w[n++] = (struct wait_for_cpu){
+		.tid = d->tid, .from = d->exit_ns, .to = d->orphan_ns,
+	};
+	for (i = 0; i < t->looks; i++) {
+		const struct look *l = &t->look[i];
+		uint64_t to = i + 1 < t->looks ? l[1].ns : end;
+
+		if (l->held_by && to > d->orphan_ns)
+			w[n++] = (struct wait_for_cpu){
+				.tid = l->held_by, .to = to,
+				.from = l->ns > d->orphan_ns ? l->ns : d->orphan_ns,
+			};
+	}
+	waits_read(w, n);
+	for (i = 0; i < n; i++)
+		sum += w[i].ns;
+	return sum;
+}
+
+static inline void tracer_complete(struct tracer *t, uint64_t ns)
+{
+	unsigned int i;
+
+	for (i = 0; i < t->nr_open; i++) {
+		const struct death *d = &t->open[i];
+		uint64_t lat = ns - d->exit_ns;
+
+		latency_add(t->lat, lat);
+		latency_add(t->looks ? t->doubt : t->own, ns - d->orphan_ns);
+		latency_add(t->net, lat < LATE_NS ? lat : lat - tracer_waits(t, d, ns));
+	}
+	t->nr_open = 0;
+	t->looks = 0;
+}
+
+static inline uint64_t tracer_exit_of(struct tracer *t, pid_t tid)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_LEN(t->exiting); i++)
+		if (t->exiting[i].tid == tid)
+			return t->exiting[i].ns;
+	return 0;
+}
+
+/*
+ * An orphan and the first look at it come one after the other; without the second
+ * there was nothing to do.
+ */
+static inline void tracer_line(struct tracer *t)
+{
+	unsigned long long lo, hi;
+	char *event, *id;
+	uint64_t ns;
+	int held_by;
+	pid_t tid;
+
+	ns = trace_parse(t->line, &tid, &event);
+	if (!ns)
+		return;
+	if (strstr(event, "signal_deliver:")) {
+		t->exiting[t->next].tid = tid;
+		t->exiting[t->next].ns = ns;
+		t->next = (t->next + 1) % ARRAY_LEN(t->exiting);
+		return;
+	}
+	if (strstr(event, "sched_process_exit:")) {
+		if (!t->id && tracer_exit_of(t, tid))
+			latency_add(t->lat, ns - tracer_exit_of(t, tid));
+		return;
+	}
+	id = strstr(event, "id=");
+	if (!t->id || !id || strtoull(id + 3, NULL, 10) != t->id)
+		return;
+	/* The orphan before had nothing to look at, and neither had any other. */
+	if (t->orphan && !(strstr(event, "scatto_repair:") && t->orphan == tid))
+		tracer_complete(t, t->orphan_ns);
+	t->orphan = 0;
+	if (strstr(event, "scatto_orphan:")) {
+		if (tracer_exit_of(t, tid) && t->nr_open < ARRAY_LEN(t->open))
+			t->open[t->nr_open++] = (struct death){
+				tid, tracer_exit_of(t, tid), ns };
+		t->orphan = tid;
+		t->orphan_ns = ns;
+	} else if (sscanf(strstr(event, "lo="), "lo=%llu hi=%llu held_by=%d", &lo,
+			  &hi, &held_by) == 3) {
+		if (lo == hi)
+			tracer_complete(t, ns);
+		else if (t->looks < ARRAY_LEN(t->look))
+			t->look[t->looks++] = (struct look){ ns, held_by };
+	}
+}
+
+/* All that has been traced up to now. */
+static inline void tracer_read(struct tracer *t)
+{
+	char buf[4096];
+	ssize_t n, i;
+
+	while ((n = read(t->pipe, buf, sizeof(buf))) > 0) {
+		for (i = 0; i < n; i++) {
+			if (buf[i] != '\n') {
+				if (t->len < sizeof(t->line) - 1)
+					t->line[t->len++] = buf[i];
+				continue;
+			}
+			t->line[t->len] = '\0';
+			t->len = 0;
+			tracer_line(t);
+		}
+	}
+}
+
+static int latency_compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static inline void latencies_print(struct latencies *lat, const char *what)
+{
+	qsort(lat->ns, lat->n, sizeof(*lat->ns), latency_compare);
+	if (!lat->n)
+		return;
+	printf("# %s: %.2f ms (median), %.2f ms (99 %%), %.2f ms (most) of %u\n",
+	       what, lat->ns[lat->n / 2] / 1e6, lat->ns[lat->n * 99UL / 100] / 1e6,
+	       lat->ns[lat->n - 1] / 1e6, lat->n);
+}
+
+/* Below which so many in a hundred are; sorted by latencies_print(). */
+static inline uint64_t latencies_at(const struct latencies *lat, unsigned int percent)
+{
+	unsigned long at = (unsigned long)lat->n * percent / 100;
+
+	return lat->n ? lat->ns[at < lat->n ? at : lat->n - 1] : 0;
+}
+
+#endif
