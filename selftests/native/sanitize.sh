@@ -36,24 +36,34 @@ result() {
 	esac
 }
 
+# compile: with each line's arguments, as many at a time as there are processors
+compile() {
+	xargs -P "$(nproc)" -I{} sh -c "${CC:-cc} {}"
+}
+
 # sanitize NAME FLAGS
 sanitize() {
 	echo 'int main(void) { return 0; }' >"$dir/try.c"
-	if ! ${CC:-cc} -fsanitize="$2" "$dir/try.c" -o "$dir/try" 2>/dev/null || ! "$dir/try"; then
+	if ! ${CC:-cc} "-fsanitize=$2" "$dir/try.c" -o "$dir/try" 2>/dev/null || ! "$dir/try"; then
 		for t in $tests; do
 			result skip "$1 $t" "the compiler has no such sanitizer"
 		done
 		return
 	fi
 	mkdir "$dir/$1"
+	flags="-O1 -g -std=gnu11 -D_GNU_SOURCE -fsanitize=$2 -I$here -I$top/lib/include -I$top/uapi"
 	for f in "$top"/lib/*.c; do
-		${CC:-cc} -O1 -g -std=gnu11 -fsanitize="$2" -I"$top/lib/include" -I"$top/uapi" \
-			-c "$f" -o "$dir/$1/$(basename "$f" .c).o" || return 1
-	done
+		echo "$flags -c $f -o $dir/$1/$(basename "$f" .c).o"
+	done | compile || return 1
 	for t in $tests; do
-		${CC:-cc} -O1 -g -std=gnu11 -D_GNU_SOURCE -fsanitize="$2" -I"$here" -I"$top/lib/include" \
-			-I"$top/uapi" -isystem "$kselftest" "$here/$t.c" "$dir/$1"/*.o -pthread \
-			-o "$dir/$t" >"$dir/out" 2>&1 && "$dir/$t" >"$dir/out" 2>&1
+		echo "$flags -isystem $kselftest $here/$t.c $dir/$1/*.o -pthread -o $dir/$1/$t"
+	done | compile 2>"$dir/errors"
+	for t in $tests; do
+		if [ -x "$dir/$1/$t" ]; then
+			"$dir/$1/$t" >"$dir/out" 2>&1
+		else
+			cp "$dir/errors" "$dir/out" && false
+		fi
 		status=$?
 		# A report in a child of the test's own would not be in its status.
 		! grep -q -E '(Thread|Address|Leak)Sanitizer|runtime error' "$dir/out" || status=1
