@@ -40,7 +40,6 @@ static void report(uint64_t *samples, double cpu_share)
 
 	snprintf(regime, sizeof(regime), "paced-%u", run.rate);
 	row.regime = regime;
-	qsort(samples, run.events, sizeof(*samples), by_value);
 	row.measure = "latency_p50";
 	emit(row, run.rep, percentile(samples, run.events, 0.5));
 	row.measure = "latency_p99";

@@ -122,33 +122,34 @@ static void emit_cost(const struct stream *s, const char *regime, unsigned int r
 	emit(row(s, "producer_cost", SLOTS, regime, "ns"), rep, ns);
 }
 
-/* All on one CPU: fire, then read. */
+/* All on one CPU: fire, then read. The median burst. */
 static void measure_cost(const struct stream *s, unsigned int rep)
 {
-	unsigned int bursts = opt.instructions ? 4 : count(40), i;
-	uint64_t fired = 0, read = 0, start;
+	unsigned int bursts = opt.instructions ? 5 : count(50), i;
+	uint64_t fired[bursts], read[bursts], start;
 	double ns;
 
 	pin(STREAM_CPU);
 	got.n = 0;
 	for (i = 0; i < bursts; i++) {
-		fired += fire(BURST, 0);
+		fired[i] = fire(BURST, 0);
 		start = now_ns();
 		if (s->drain)
 			s->drain();
-		read += now_ns() - start;
+		read[i] = now_ns() - start;
 	}
 	if (s->drain && got.n != bursts * BURST)
 		die("%s: %ju of %u events", s->name, (uintmax_t)got.n, bursts * BURST);
-	ns = (double)fired / (bursts * BURST);
+	ns = (double)percentile(fired, bursts, 0.5) / BURST;
 	if (s == streams)
 		loop_ns = ns;
 	emit_cost(s, "stored", rep, s == streams ? ns : ns - loop_ns);
 	if (!s->drain)
 		return;
-	emit(row(s, "consumer_cost", SLOTS, "drain", "ns"), rep, (double)read / got.n);
+	ns = (double)percentile(read, bursts, 0.5) / BURST;
+	emit(row(s, "consumer_cost", SLOTS, "drain", "ns"), rep, ns);
 	if (!opt.instructions)
-		emit(row(s, "consumer_rate", SLOTS, "drain", "events/s"), rep, got.n * 1e9 / read);
+		emit(row(s, "consumer_rate", SLOTS, "drain", "events/s"), rep, 1e9 / ns);
 
 	fire(2 * SLOTS, 0);
 	emit_cost(s, "full", rep, (double)fire(BURST, 0) / BURST - loop_ns);

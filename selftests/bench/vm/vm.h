@@ -170,7 +170,7 @@ static inline void reap(pid_t pid)
 		die("a child failed");
 }
 
-/* Waits until that process sleeps. */
+/* Waits until that child sleeps. */
 static inline void until_asleep(pid_t pid)
 {
 	char path[32], state = 0;
@@ -183,6 +183,8 @@ static inline void until_asleep(pid_t pid)
 		if (!file || fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
 			die("%s is not as it should be", path);
 		fclose(file);
+		if (state == 'Z')
+			die("a child failed");
 	}
 }
 
@@ -202,10 +204,11 @@ static inline int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The value below which that share of @n sorted ones is. */
-static inline uint64_t percentile(const uint64_t *sorted, unsigned int n, double share)
+/* The value below which that share of @n is; sorts them. */
+static inline uint64_t percentile(uint64_t *samples, unsigned int n, double share)
 {
-	return sorted[(unsigned int)((n - 1) * share)];
+	qsort(samples, n, sizeof(*samples), by_value);
+	return samples[(unsigned int)((n - 1) * share)];
 }
 
 /* A channel of ours: the owner's handle. */
