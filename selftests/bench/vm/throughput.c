@@ -259,7 +259,10 @@ static void awake(const char *impl, uint32_t strategy, unsigned int rep)
 	while (!atomic_load(&sh->ready))
 		usleep(100);
 	for (i = 0; i < bursts; i++) {
-		if (strategy != SCATTO_STRATEGY_BUSY)
+		/* Where it spins our sleep is the same, and its is none. */
+		if (strategy == SCATTO_STRATEGY_BUSY)
+			usleep(100);
+		else
 			until_asleep(pid);
 		atomic_store(&sh->go, false);
 		check("send", scatto_send(p, &ev));
