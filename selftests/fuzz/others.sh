@@ -3,7 +3,7 @@
 # Usage: fuzz/others.sh [--kernel VERSION] [SECONDS]
 #
 # Fuzzers that know nothing of scatto, pointed at /dev/scatto in a VM, each for that
-# many seconds (60): trinity, as a user, with the calls that concern a file descriptor,
+# many seconds (60; 600 with SCATTO_LONG=1): trinity, as a user, with the calls that concern a file descriptor,
 # and stress-ng --dev.  Fails when the kernel complains, or when something keeps the
 # module from being removed afterwards.
 set -eu
@@ -14,7 +14,7 @@ if [ "${1:-}" = --kernel ]; then
 	kernel=$2
 	shift 2
 fi
-seconds=${1:-60}
+seconds=${1:-$((${SCATTO_LONG:-0} ? 600 : 60))}
 "$here/../deps" fuzz
 
 script=$(mktemp)
