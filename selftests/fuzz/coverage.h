@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Which code of the module a sequence has reached, where the kernel has KCOV: a
- * buffer for each actor, in which the kernel notes the addresses that it passes.
+ * buffer for each actor, in which the kernel notes the addresses that it passes. It
+ * takes from them what KASLR has added; the kernels of vm/config have none.
  */
 #ifndef SELFTESTS_FUZZ_COVERAGE_H
 #define SELFTESTS_FUZZ_COVERAGE_H

@@ -729,6 +729,10 @@ static int fuzz(uint64_t first, unsigned int seconds, int test)
 			printf("# the module has %lld users, it had %lld\n", module_users(), users);
 	}
 	print_table((now_ns() - begin) / 1e9);
+	if (coverage->base && !coverage->reached) {
+		printf("# KCOV saw nothing: is the module built with KCOV_INSTRUMENT=y?\n");
+		failed = true;
+	}
 	result(!failed, "each sequence ends as it should");
 	result(unused, "no reference to the module is left after a round");
 	result(!stuck_tasks(), "no task is stuck");
