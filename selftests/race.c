@@ -23,8 +23,9 @@
 #define LIMIT		(1 << 14)	/* events of a round */
 #define TOMBSTONE	(~0ULL)
 #define MOST		4		/* slots of a claim */
-#define FULL_ROUNDS	1000
+#define FULL_ROUNDS	200
 #define SHORT_ROUNDS	8
+#define STAY_NS		10000000ULL	/* at most, in a window of a producer's */
 
 enum op {
 	OP_attach, OP_detach, OP_kill, OP_close, OP_wait, OP_wake, OP_poll, OP_claim,
@@ -60,6 +61,7 @@ struct actor {
 	volatile uint32_t leaving;	/* its endpoint: may say so from now on... */
 	volatile uint32_t left;		/* ...and must from now on */
 	volatile uint32_t produced;
+	volatile uint32_t intends;	/* to claim, and will not */
 	volatile uint32_t waits_for;	/* enum cause */
 	volatile uint64_t want;
 	volatile uint64_t enough;
@@ -210,6 +212,25 @@ static int put(struct party *p, uint64_t at, uint32_t n)
 	return 0;
 }
 
+/*
+ * Between C6 and P2: while the other one dies with an intent for the same slots, which
+ * are not to be repaired. Afterwards their stamps would hide it, but not the count of
+ * tombstones.
+ */
+static void stay_claimed(const struct party *p)
+{
+	uint64_t until = now_ns() + STAY_NS;
+	const struct actor *other;
+
+	if (p->sender >= SENDER_JUDGE)
+		return;
+	other = &stage->actor[!p->sender];
+	if (!other->intends)
+		return;
+	while (!__atomic_load_n(&other->dead, __ATOMIC_RELAXED) && now_ns() < until)
+		usleep(50);
+}
+
 static int send_one(struct party *p)
 {
 	struct end *end = &p->end;
@@ -225,7 +246,11 @@ static int send_one(struct party *p)
 		ret = many_claim(end, 1, &at);
 	else if (at - end_cursor(end) < CAPACITY)
 		ret = 0;
-	return ret ?: put(p, at, 1);
+	if (ret)
+		return ret;
+	if (!is_spsc())
+		stay_claimed(p);
+	return put(p, at, 1);
 }
 
 static void note(uint64_t at, uint64_t value)
@@ -426,6 +451,7 @@ static bool claim_once(struct actor *a, struct party *p, uint64_t *seed)
 	if (refused || is_over(a, ret, "CLAIM"))
 		return false;
 	pthread_mutex_lock(&p->lock);
+	stay_claimed(p);
 	/* What it had no time to publish is to be repaired. */
 	if (p->open && !p->closing)
 		put(p, arg.position, arg.granted);
@@ -517,8 +543,25 @@ static uint32_t claim_some(struct party *p, uint32_t n, uint64_t *at, uint64_t *
 	return arg.granted;
 }
 
+/* Says what it will claim (C5, or only C4), and lets the other one do so. */
+static void intend_only(struct actor *a, struct party *p, uint64_t *seed)
+{
+	uint64_t until = now_ns() + STAY_NS / 10, at;
+	struct end *end = &p->end;
+
+	a->intends = 1;
+	at = many_claimed(end);
+	if (chance(seed) % 4)
+		many_intend(end, at, at + MOST);
+	else
+		__atomic_store_n(&many_intent(end, end->index)->hi, at + MOST,
+				 __ATOMIC_RELEASE);
+	while (many_claimed(end) == at && now_ns() < until)
+		sched_yield();
+}
+
 /* Claims, publishes some of it, and dies. */
-static void act_repair(struct party *p, uint64_t *seed)
+static void act_repair(struct actor *a, struct party *p, uint64_t *seed)
 {
 	uint64_t at;
 	uint32_t n;
@@ -526,6 +569,8 @@ static void act_repair(struct party *p, uint64_t *seed)
 	pthread_mutex_lock(&p->lock);
 	if (!p->open) {
 		/* The other thread has detached. */
+	} else if (!is_spsc() && !stage->together && chance(seed) % 2) {
+		intend_only(a, p, seed);
 	} else if (!is_spsc()) {
 		n = claim_some(p, 1 + chance(seed) % MOST, &at, seed);
 		if (n > 1)
@@ -610,7 +655,7 @@ static void act(struct actor *a, struct party *p)
 		act_claim(a, p, &seed);
 		break;
 	case OP_repair:
-		act_repair(p, &seed);
+		act_repair(a, p, &seed);
 	}
 	__atomic_store_n(&a->done, 1, __ATOMIC_RELEASE);
 }
@@ -1083,7 +1128,7 @@ static void round_account(struct judge *j)
 {
 	uint32_t state = j->watch.area->state;
 	uint64_t end = end_of(&j->watch), last[NR_SENDERS] = {};
-	uint64_t got[NR_SENDERS] = {}, sum[NR_SENDERS] = {};
+	uint64_t got[NR_SENDERS] = {}, sum[NR_SENDERS] = {}, buried = 0;
 	bool deaths = kills(&stage->actor[0]) || kills(&stage->actor[1]);
 	/* Of two threads one may publish, or unmap, before the other has its claim. */
 	bool mixed = stage->together && (deaths || stage->actor[0].op == OP_claim ||
@@ -1117,6 +1162,7 @@ static void round_account(struct judge *j)
 		if (value == TOMBSTONE) {
 			if (!buries)
 				complain("tombstone at %llu", (unsigned long long)at);
+			buried++;
 			continue;
 		}
 		if (i >= NR_SENDERS) {
@@ -1131,6 +1177,11 @@ static void round_account(struct judge *j)
 		got[i]++;
 		sum[i] += serial;
 	}
+	/* Was one of them an event later? */
+	if (!stage->closed && !mixed && !cut && j->watch.area->tombstones != buried)
+		complain("%llu tombstones, %llu of them seen",
+			 (unsigned long long)j->watch.area->tombstones,
+			 (unsigned long long)buried);
 	for (; at < LIMIT && stage->seen[at]; at++)
 		stage->seen[at] = 0;
 	for (i = 0; i < NR_SENDERS; i++) {
