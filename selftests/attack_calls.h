@@ -62,6 +62,7 @@ struct args {
 	struct end end;			/* of the victim's channel */
 	int fresh;			/* an open that is not bound, or was not */
 	union any_arg *arg;		/* below 4 GiB; a page of nothing behind */
+	int others[8];			/* files of other kinds */
 };
 
 /* As it would be right; no call takes longer than a moment. */
@@ -109,21 +110,9 @@ static void args_spoil(struct args *a, union any_arg *arg, const struct any_call
 			memset(&arg->bytes[call->size], chance(seed) % 2,
 			       sizeof(*arg) - call->size);
 		break;
-	case ARGS_PADDING:
-		*word ^= 1U << chance(seed) % 32;
-		break;
 	case ARGS_FLAGS:
 		/* Flags, roles, kinds and modes are near the beginning. */
 		arg->words[1 + chance(seed) % 12] = 1U << chance(seed) % 32;
-		break;
-	case ARGS_FDS:
-		if (call->cmd == SCATTO_IOC_ATTACH) {
-			arg->attach.channel_fd = chance(seed) % 64 - 4;
-			arg->attach.role = chance(seed) % 6;
-		} else if (call->cmd == SCATTO_IOC_WAIT) {
-			arg->wait.flags |= SCATTO_WAIT_WAKE;
-			arg->wait.wake_fd = chance(seed) % 64 - 4;
-		}
 		break;
 	case ARGS_NAMES:
 		if (call->cmd == SCATTO_IOC_CREATE || call->cmd == SCATTO_IOC_ATTACH) {
@@ -143,6 +132,105 @@ static void args_spoil(struct args *a, union any_arg *arg, const struct any_call
 	/* Else it would block until the end of the attack. */
 	if (call->cmd == SCATTO_IOC_WAIT || call->cmd == SCATTO_IOC_CLAIM)
 		fcntl(a->end.fd, F_SETFL, O_RDWR | O_NONBLOCK);
+}
+
+/* What must come in as zero: from a field to the end of the structure, or one field. */
+#define BLANK_FROM(call, type, from) \
+	{ SCATTO_IOC_ ## call, offsetof(struct type, from), \
+	  sizeof(struct type) - offsetof(struct type, from) }
+#define BLANK(call, type, field) \
+	{ SCATTO_IOC_ ## call, offsetof(struct type, field), \
+	  sizeof(((struct type *)0)->field) }
+
+static const struct {
+	unsigned long cmd;
+	size_t at, size;
+} blanks[] = {
+	BLANK_FROM(QUERY, scatto_query, abi),
+	BLANK(LIST, scatto_list, flags),
+	BLANK_FROM(LIST, scatto_list, name),
+	BLANK(CREATE, scatto_create, reserved0),
+	BLANK(CREATE, scatto_create, id),
+	BLANK(ATTACH, scatto_attach, flags),
+	BLANK_FROM(ATTACH, scatto_attach, index),
+	BLANK_FROM(INFO, scatto_info, role),
+	/* With a deadline, as args_fill() has it. */
+	BLANK(WAIT, scatto_wait, enough),
+	BLANK(WAIT, scatto_wait, wake_fd),
+	BLANK(WAIT, scatto_wait, reserved0),
+	BLANK(CLAIM, scatto_claim, position),
+	BLANK(CLAIM, scatto_claim, granted),
+	BLANK(CLAIM, scatto_claim, reserved0),
+};
+
+static bool is_blank(const void *at, size_t size)
+{
+	const unsigned char *p = at;
+
+	while (size && !*p++)
+		size--;
+	return !size;
+}
+
+/* One bit of those is not zero; and what is reserved comes out as zero. */
+static void args_padding(struct args *a)
+{
+	unsigned int i = chance(&a->at->seed) % ARRAY_LEN(blanks), bit;
+	const struct any_call *call = any_calls;
+	struct scatto_info info;
+
+	while (call->cmd != blanks[i].cmd)
+		call++;
+	args_fill(a, a->arg, call);
+	bit = chance(&a->at->seed) % (blanks[i].size * 8);
+	a->arg->bytes[blanks[i].at + bit / 8] ^= 1 << bit % 8;
+	must(a->at, dev_ioctl(args_fd(a, call), call->cmd, a->arg) == -EINVAL);
+
+	must(a->at, !dev_info(a->end.fd, &info));
+	must(a->at, !info.reserved0 && is_blank(info.layout.reserved,
+						sizeof(info.layout.reserved)));
+	for (i = 0; i < SCATTO_NR_REGIONS; i++)
+		must(a->at, !info.layout.region[i].reserved);
+}
+
+/* Any fd instead of an endpoint's; files of other kinds are refused. */
+static void args_fds(struct args *a)
+{
+	uint64_t *seed = &a->at->seed;
+	bool other = chance(seed) % 2, attach = chance(seed) % 2;
+	int fd = chance(seed) % 64 - 4;
+	const struct any_call *call = any_calls;
+	int ret;
+
+	while (call->cmd != (attach ? SCATTO_IOC_ATTACH : SCATTO_IOC_WAIT))
+		call++;
+	if (other)
+		fd = a->others[chance(seed) % ARRAY_LEN(a->others)];
+	args_fill(a, a->arg, call);
+	if (attach) {
+		a->arg->attach.channel_fd = fd;
+		a->arg->attach.role = other ? SCATTO_ROLE_OBSERVER : chance(seed) % 6;
+	} else {
+		a->arg->wait.flags |= SCATTO_WAIT_WAKE;
+		a->arg->wait.wake_fd = fd;
+	}
+	ret = dev_ioctl(args_fd(a, call), call->cmd, a->arg);
+	must(a->at, !other || ret == -EINVAL);
+}
+
+static void args_open_others(struct args *a)
+{
+	int sv[2] = { -1, -1 };
+
+	must(a->at, !socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	a->others[0] = sv[0];
+	a->others[1] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	a->others[2] = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	a->others[3] = syscall(SYS_memfd_create, "attack", 0);
+	a->others[4] = syscall(SYS_epoll_create1, 0);
+	a->others[5] = syscall(SYS_eventfd2, 0, 0);
+	a->others[6] = syscall(SYS_pidfd_open, getpid(), 0);
+	a->others[7] = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 /* So that the last byte is the last of a page, or the first of what is not there. */
@@ -221,6 +309,12 @@ static void args_call(struct args *a)
 	const struct any_call *call = &any_calls[chance(&a->at->seed) % ARRAY_LEN(any_calls)];
 
 	switch (a->at->a->what) {
+	case ARGS_PADDING:
+		args_padding(a);
+		break;
+	case ARGS_FDS:
+		args_fds(a);
+		break;
 	case ARGS_EDGE:
 		args_edge(a, call);
 		break;
@@ -273,6 +367,8 @@ static void attack_args(struct attacker *at)
 		return;
 	if (at->a->what == ARGS_CHANGING)
 		must(at, !pthread_create(&changer, NULL, args_changer, &a));
+	if (at->a->what == ARGS_FDS)
+		args_open_others(&a);
 	a.fresh = dev_open();
 	while (attack_goes_on(at)) {
 		int i;

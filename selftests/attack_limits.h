@@ -34,15 +34,21 @@ static bool is_shortage(int ret)
 	return ret == -ENOMEM || ret == -EMFILE || ret == -ENFILE;
 }
 
-/* Channels until there are no more to be had, then all of them back. */
-static void take_channels(struct attacker *at, uint32_t slot, uint64_t capacity, bool named)
+/*
+ * Channels until there are no more to be had, or if not @all until the attack is over;
+ * then all of them back. How many there were; 0 if it was not the quota that ended it.
+ */
+static unsigned int take_channels(struct attacker *at, uint32_t slot, uint64_t capacity,
+				  bool named, bool all)
 {
 	static int fds[4096];
-	unsigned int n = 0;
+	struct scatto_query most = limits_get();
+	unsigned int n = 0, took;
 	char name[SCATTO_NAME_LEN];
 	int ret = 0;
 
-	while (n < ARRAY_LEN(fds) && attack_goes_on(at)) {
+	while (n < ARRAY_LEN(fds) && n <= most.max_user_channels &&
+	       n * slot * capacity <= most.max_user_bytes && (all || attack_goes_on(at))) {
 		snprintf(name, sizeof(name), "attack-%d-%u", getpid(), n);
 		ret = channel_create(named ? name : NULL, named ? 0600 : 0, slot, capacity, 0);
 		if (ret < 0)
@@ -51,25 +57,42 @@ static void take_channels(struct attacker *at, uint32_t slot, uint64_t capacity,
 		attack_round(at);
 	}
 	must(at, ret >= 0 || ret == -EDQUOT || is_shortage(ret));
+	must(at, n <= most.max_user_channels && n * slot * capacity <= most.max_user_bytes);
+	took = ret == -EDQUOT ? n : 0;
 	while (n)
 		close(fds[--n]);
+	return took;
 }
 
 static void attack_channels(struct attacker *at)
 {
 	struct rlimit files = { 4096, 4096 };
+	bool all = true;
 
 	setrlimit(RLIMIT_NOFILE, &files);
 	if (at->a->root && !must(at, !become(UID_USER)))
 		return;
-	while (attack_goes_on(at))
-		take_channels(at, 8, 8, at->a->what);
+	while (attack_goes_on(at)) {
+		take_channels(at, 8, 8, at->a->what, all);
+		all = false;
+	}
 }
 
+
+/* What was given back is to be had again, while the user's account exists. */
 static void attack_bytes(struct attacker *at)
 {
-	while (attack_goes_on(at))
-		take_channels(at, 4096, 4096, false);
+	int kept = channel_create(NULL, 0, 8, 8, 0);
+	unsigned int first = 0, n, i;
+
+	must(at, kept >= 0);
+	for (i = 0; i < 2 || attack_goes_on(at); i++) {
+		/* Twice at any rate, however long the pages take. */
+		n = take_channels(at, 4096, 4096, false, i < 2);
+		must(at, !n || !first || n == first);
+		first = n ?: first;
+	}
+	close(kept);
 }
 
 /* A few names, and everybody wants each of them. */
@@ -121,7 +144,7 @@ static void attack_memory(struct attacker *at)
 				attack_work(&end, 4);
 				memset(malloc(16 << 20), 1, 16 << 20);
 			}
-			take_channels(at, 1024, 512, false);
+			take_channels(at, 1024, 512, false, false);
 			_exit(0);
 		}
 		if (pid > 0)

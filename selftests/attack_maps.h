@@ -63,7 +63,9 @@ static int map_prot(const struct end *end, unsigned int i)
 
 static void map_unmap(struct attacker *at, struct end *end, unsigned int i)
 {
-	(void)at;
+	/* All or nothing. */
+	if (end->map[i] && end->layout.region[i].size > 4096)
+		must(at, munmap(end->map[i], 4096) < 0);
 	end_unmap_region(end, i);
 	end_map_region(end, i, map_prot(end, i));
 }
@@ -91,8 +93,8 @@ static void map_mprotect(struct attacker *at, struct end *end, unsigned int i)
 	must(at, !mprotect(p, r->size, PROT_READ));
 	must(at, !mprotect(p, r->size, PROT_READ | PROT_WRITE) == !!r->writable);
 	must(at, mprotect(p, r->size, PROT_READ | PROT_EXEC) < 0);
-	/* A page of a larger region. */
-	mprotect(p, 4096, PROT_NONE);
+	if (r->size > 4096)
+		must(at, mprotect(p, 4096, PROT_NONE) < 0);
 	must(at, !mprotect(p, r->size, map_prot(end, i)));
 }
 
@@ -283,6 +285,29 @@ static void (* const map_attacks[])(struct attacker *, struct end *, unsigned in
 	map_odd, map_pin, map_uffd,
 };
 
+/* What is the role's to write... */
+static bool is_ones_own(const struct end *end, unsigned int i)
+{
+	if (end->role == SCATTO_ROLE_PRODUCER)
+		return i == SCATTO_REGION_PRODUCER || i == SCATTO_REGION_DATA;
+	return end->role == SCATTO_ROLE_CONSUMER && i == SCATTO_REGION_CONSUMER;
+}
+
+/* ...and nothing else is. */
+static void map_trespass(struct attacker *at, struct end *end)
+{
+	unsigned int i;
+
+	for (i = 0; i < SCATTO_NR_REGIONS; i++) {
+		const struct scatto_region *r = &end->layout.region[i];
+
+		must(at, r->writable == is_ones_own(end, i));
+		if (!is_ones_own(end, i))
+			must(at, mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED,
+				      end->fd, r->offset) == MAP_FAILED);
+	}
+}
+
 static void attack_maps(struct attacker *at)
 {
 	struct end end;
@@ -292,6 +317,7 @@ static void attack_maps(struct attacker *at)
 		struct map_load load = { .at = at, .end = &end };
 		unsigned int life = 1 + chance(&at->seed) % 32;
 
+		map_trespass(at, &end);
 		if (pthread_create(&load.thread, NULL, map_load_main, &load))
 			return;
 		while (life-- && attack_goes_on(at)) {

@@ -6,7 +6,7 @@
  */
 #include <sys/time.h>
 
-#include "util.h"
+#include "many.h"
 #include "kselftest_harness.h"
 
 RESTORE_LIMITS
@@ -850,6 +850,15 @@ static void fill(void *at, const struct pointed *p, int owner)
 	}
 }
 
+/* With a tail that a later version may have. */
+static void fill_tailed(unsigned char *at, const struct pointed *p, int owner, size_t tail)
+{
+	uint32_t size = p->size + tail;
+
+	fill(at, p, owner);
+	memcpy(at, &size, sizeof(size));
+}
+
 /* Makes the call, and has it fail without a trace. */
 static bool faults(FIXTURE_DATA(call) *self, const struct pointed *p, void *arg)
 {
@@ -898,7 +907,94 @@ TEST_F(call, bad_pointers_in)
 				TH_LOG("%s with %u bytes", p->name, k);
 			}
 		}
+		/* Nor are all bytes of the tail. */
+		for (k = 0; k < 24; k++) {
+			memset(end - k, 0, k);
+			fill_tailed(end - p->size - k, p, self->owner, 24);
+			EXPECT_TRUE(faults(self, p, end - p->size - k)) {
+				TH_LOG("%s with a tail of %u bytes", p->name, k);
+			}
+		}
 	}
+}
+
+/* The channel is the second one, and has four pages as well. */
+static int claim_ends(struct end *prod, struct end *cons)
+{
+	int owner = many_create(NULL, 0, 8, 64, 2, SCATTO_F_PAUSE);
+
+	if (owner < 0)
+		return owner;
+	return end_open(prod, SCATTO_ROLE_PRODUCER, owner) ?:
+	       end_open(cons, SCATTO_ROLE_CONSUMER, owner) ?: owner;
+}
+
+/* CLAIM, all of it or the tail not there: nothing is claimed. */
+TEST_F(call, bad_pointers_claim_in)
+{
+	static const struct pointed claim = {
+		"CLAIM", SCATTO_IOC_CLAIM, sizeof(struct scatto_claim), ON_BOUND, true,
+	};
+	unsigned char *end = self->page + 2 * 4096;
+	struct scatto_claim arg;
+	struct end prod, cons;
+	unsigned int k;
+	int owner = claim_ends(&prod, &cons);
+
+	ASSERT_LE(0, owner);
+	arg = claim_args(1, 1, -1);
+	for (k = 0; k < sizeof(arg); k++) {
+		memcpy(end - k, &arg, k);
+		EXPECT_EQ(-EFAULT, dev_claim(prod.fd, (void *)(end - k)));
+	}
+	for (k = 0; k < 24; k++) {
+		memset(end - k, 0, k);
+		fill_tailed(end - sizeof(arg) - k, &claim, owner, 24);
+		((struct scatto_claim *)(end - sizeof(arg) - k))->count = 1;
+		EXPECT_EQ(-EFAULT, dev_claim(prod.fd, (void *)(end - sizeof(arg) - k)));
+	}
+	EXPECT_EQ(0, many_claimed(&prod));
+	EXPECT_EQ(0, dev_claim(prod.fd, &arg));
+	EXPECT_EQ(0, arg.position);
+	end_drop(&prod);
+	end_drop(&cons);
+	close(owner);
+}
+
+/* A grant that cannot be told is none: tombstones, and the next CLAIM is no -EBUSY. */
+TEST_F(call, bad_pointers_claim_out)
+{
+	unsigned char *read_only = self->page + 4096;
+	struct scatto_claim arg;
+	struct scatto_info info;
+	struct end prod, cons;
+	uint64_t value, n = 0;
+	unsigned int k;
+	int owner = claim_ends(&prod, &cons);
+
+	ASSERT_LE(0, owner);
+	for (k = 0; k < sizeof(arg); k += 4) {
+		arg = claim_args(2, 2, -1);
+		ASSERT_EQ(0, mprotect(read_only, 4096, PROT_READ | PROT_WRITE));
+		memcpy(read_only - k, &arg, sizeof(arg));
+		ASSERT_EQ(0, mprotect(read_only, 4096, PROT_READ));
+		EXPECT_EQ(-EFAULT, dev_claim(prod.fd, (void *)(read_only - k)));
+		n += 2;
+		ASSERT_EQ(0, dev_info(owner, &info));
+		EXPECT_EQ(n, info.tombstones);
+		EXPECT_EQ(info.repair_from, info.repair_to);
+		EXPECT_EQ(0, many_recv(&cons, &value));
+		EXPECT_EQ(0, many_recv(&cons, &value));
+	}
+	arg = claim_args(1, 1, -1);
+	EXPECT_EQ(0, dev_claim(prod.fd, &arg));
+	EXPECT_EQ(n, arg.position);
+	EXPECT_EQ(0, many_publish(&prod, n, 4711));
+	EXPECT_EQ(1, many_recv(&cons, &value));
+	EXPECT_EQ(4711, value);
+	end_drop(&prod);
+	end_drop(&cons);
+	close(owner);
 }
 
 TEST_F(call, bad_pointers_out)
