@@ -78,7 +78,6 @@ static void attack_channels(struct attacker *at)
 	}
 }
 
-
 /* What was given back is to be had again, while the user's account exists. */
 static void attack_bytes(struct attacker *at)
 {

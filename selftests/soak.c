@@ -393,6 +393,8 @@ TEST_F_TIMEOUT(soak, all, LONG_TEST_S)
 	EXPECT_STREQ("", soak->wrong);
 	EXPECT_EQ(end_published(&self->consumer[0].end), soak->got[0]);
 	EXPECT_EQ(many_claimed(&self->consumer[1].end), soak->got[1] + soak->tombstones);
+	EXPECT_EQ(self->consumer[0].end.area->end, soak->got[0]);
+	EXPECT_EQ(self->consumer[1].end.area->end, soak->got[1] + soak->tombstones);
 	for (i = 0; i < self->lives; i++) {
 		const struct life *l = &soak->life[i];
 
