@@ -47,7 +47,9 @@ static inline uint64_t now_ns(void)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	/* A system call, where the clock is not stable: fault.c may make it fail. */
+	while (clock_gettime(CLOCK_MONOTONIC, &ts))
+		;
 	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
 }
 
