@@ -568,8 +568,7 @@ void scatto_endpoint_mapped(struct scatto_endpoint *ep, struct mm_struct *mm,
 	ep->writable += writable;
 }
 
-/* Under ch->lock, by vm_ops->close: death looks like this, too. */
-void scatto_endpoint_unmapped(struct scatto_endpoint *ep, bool writable)
+static void scatto_endpoint_unmap(struct scatto_endpoint *ep, bool writable, bool ends)
 {
 	struct scatto_channel *ch = scatto_endpoint_channel(ep);
 	bool peer = scatto_place(ch, ep);
@@ -583,10 +582,22 @@ void scatto_endpoint_unmapped(struct scatto_endpoint *ep, bool writable)
 		mmdrop(ep->mm);
 		ep->mm = NULL;
 	}
-	if (peer && (!ep->maps || (writable && !ep->writable))) {
+	if (ends && peer && (!ep->maps || (writable && !ep->writable))) {
 		scatto_role_end(ch, ep);
 		scatto_place_leave(ch, ep);
 	}
+}
+
+/* Under ch->lock, by vm_ops->close: death looks like this, too. */
+void scatto_endpoint_unmapped(struct scatto_endpoint *ep, bool writable)
+{
+	scatto_endpoint_unmap(ep, writable, true);
+}
+
+/* What was counted and could not be mapped: the role goes on, if it has not been closed. */
+void scatto_endpoint_not_mapped(struct scatto_endpoint *ep, bool writable)
+{
+	scatto_endpoint_unmap(ep, writable, !ep->active);
 }
 
 /* The last reference to the file, and so to every mapping, is gone. */

@@ -289,6 +289,7 @@ void scatto_endpoint_release(struct scatto_endpoint *ep);
 void scatto_endpoint_mapped(struct scatto_endpoint *ep, struct mm_struct *mm,
 			    bool writable);
 void scatto_endpoint_unmapped(struct scatto_endpoint *ep, bool writable);
+void scatto_endpoint_not_mapped(struct scatto_endpoint *ep, bool writable);
 struct scatto_channel *scatto_kernel_join(int fd);
 void scatto_kernel_leave(struct scatto_channel *ch);
 void scatto_endpoint_layout(const struct scatto_endpoint *ep,

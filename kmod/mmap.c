@@ -68,32 +68,35 @@ scatto_region_of(const struct scatto_layout *layout,
 	return NULL;
 }
 
-static int scatto_mmap_locked(struct scatto_endpoint *ep,
-			      struct scatto_channel *ch,
-			      const struct scatto_region *region,
-			      struct vm_area_struct *vma)
+static int scatto_mmap_begin(struct scatto_endpoint *ep, struct scatto_channel *ch,
+			     struct vm_area_struct *vma)
+{
+	int ret = 0;
+
+	mutex_lock(&ch->lock);
+	if (!ep->active)
+		ret = -EPIPE;
+	else if (ep->mm && ep->mm != vma->vm_mm)
+		ret = -EBUSY;
+	else
+		scatto_endpoint_mapped(ep, vma->vm_mm, scatto_vma_writable(vma));
+	mutex_unlock(&ch->lock);
+	return ret;
+}
+
+static int scatto_mmap_pages(struct scatto_channel *ch,
+			     const struct scatto_region *region,
+			     struct vm_area_struct *vma)
 {
 	void *from = ch->mem + region->offset;
 	unsigned long at;
-	int ret;
+	int ret = 0;
 
-	lockdep_assert_held(&ch->lock);
-
-	if (!ep->active)
-		return -EPIPE;
-	if (ep->mm && ep->mm != vma->vm_mm)
-		return -EBUSY;
-	for (at = 0; at < region->size; at += PAGE_SIZE) {
+	for (at = 0; at < region->size && !ret; at += PAGE_SIZE)
 		ret = remap_pfn_range(vma, vma->vm_start + at,
 				      vmalloc_to_pfn(from + at), PAGE_SIZE,
 				      vma->vm_page_prot);
-		if (ret)
-			return ret;
-	}
-	vma->vm_ops = &scatto_vm_ops;
-	vma->vm_private_data = ep;
-	scatto_endpoint_mapped(ep, vma->vm_mm, scatto_vma_writable(vma));
-	return 0;
+	return ret;
 }
 
 int scatto_mmap(struct file *file, struct vm_area_struct *vma)
@@ -120,8 +123,21 @@ int scatto_mmap(struct file *file, struct vm_area_struct *vma)
 	vm_flags_mod(vma, VM_IO | VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP,
 		     deny);
 
-	mutex_lock(&ch->lock);
-	ret = scatto_mmap_locked(ep, ch, region, vma);
-	mutex_unlock(&ch->lock);
-	return ret;
+	ret = scatto_mmap_begin(ep, ch, vma);
+	if (ret)
+		return ret;
+	/*
+	 * Counted before anything can be written. Not under the lock: this waits
+	 * for page tables, and the dying wait for the lock.
+	 */
+	ret = scatto_mmap_pages(ch, region, vma);
+	if (ret) {
+		mutex_lock(&ch->lock);
+		scatto_endpoint_not_mapped(ep, scatto_vma_writable(vma));
+		mutex_unlock(&ch->lock);
+		return ret;
+	}
+	vma->vm_ops = &scatto_vm_ops;
+	vma->vm_private_data = ep;
+	return 0;
 }
