@@ -26,7 +26,9 @@
 
 /*
  * For the tries that come later. Not bound to a CPU: a large ring takes long to
- * look through, and others wait behind it there.
+ * look through, and others wait behind it there. Before others, where CPUs are busy:
+ * a consumer waits for it, and there is little to do for all the time it sleeps (see
+ * scatto_repair_retry()).
  */
 static struct workqueue_struct *scatto_wq;
 
@@ -496,7 +498,7 @@ void scatto_many_free(struct scatto_channel *ch)
 
 int scatto_repair_init(void)
 {
-	scatto_wq = alloc_workqueue("scatto", WQ_UNBOUND | WQ_SYSFS, 0);
+	scatto_wq = alloc_workqueue("scatto", WQ_UNBOUND | WQ_HIGHPRI | WQ_SYSFS, 0);
 	return scatto_wq ? 0 : -ENOMEM;
 }
 
