@@ -68,6 +68,7 @@ struct shared {
 	volatile uint64_t position;	/* where it is */
 	volatile uint32_t done;
 	uint64_t stall_ns;		/* longest that a bystander was off the CPU */
+	uint64_t late_ns;		/* most that a short sleep took too long */
 	char wrong[256];		/* what it complains about */
 	struct life lives[];
 };
@@ -149,7 +150,7 @@ static void life_linger(uint64_t *seed)
 /* Or has nothing to send: the consumer is to sleep as well. */
 static void life_rest(uint64_t *seed)
 {
-	if (!(chance(seed) % 64))
+	if (!(chance(seed) % 8))
 		usleep(chance(seed) % 5000);
 }
 
@@ -519,14 +520,34 @@ static void bounds_add(struct bounds *b, const struct life *l)
 		b->own += l->n;
 }
 
-static void stall_note(struct shared *sh, uint64_t ns)
+static void note_most(uint64_t *at, uint64_t ns)
 {
-	uint64_t most = __atomic_load_n(&sh->stall_ns, __ATOMIC_RELAXED);
+	uint64_t most = __atomic_load_n(at, __ATOMIC_RELAXED);
 
 	while (ns > most &&
-	       !__atomic_compare_exchange_n(&sh->stall_ns, &most, ns, false,
+	       !__atomic_compare_exchange_n(at, &most, ns, false,
 					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		;
+}
+
+/*
+ * Sleeps as the repair of what is in doubt does, with the same priority: how late
+ * timers are here.
+ */
+static pid_t sleeper_begin(struct shared *sh)
+{
+	pid_t pid = spawn();
+	uint64_t begin;
+
+	if (pid)
+		return pid;
+	setpriority(PRIO_PROCESS, 0, -20);
+	for (;;) {
+		begin = now_ns();
+		usleep(100);
+		note_most(&sh->late_ns, now_ns() - begin - 100000);
+		usleep(5000);
+	}
 }
 
 /*
@@ -545,7 +566,7 @@ static pid_t bystander_begin(struct shared *sh, uint64_t seed)
 		life_rest(&seed);
 		begin = now_ns();
 		dither(&seed, 20000);
-		stall_note(sh, now_ns() - begin);
+		note_most(&sh->stall_ns, now_ns() - begin);
 	}
 }
 
@@ -569,11 +590,7 @@ static void kill_now(pid_t pid)
 static void control(struct shared *sh, struct tracer *t, struct latencies *lat,
 		    unsigned int n, pid_t *bystander, uint64_t *seed)
 {
-	struct latencies *was = t->lat;
-	uint64_t id = t->id;
-
-	t->id = 0;
-	t->lat = lat;
+	t->idle = lat;
 	while (n--) {
 		pid_t *pid = &bystander[chance(seed) % BYSTANDERS];
 
@@ -583,8 +600,7 @@ static void control(struct shared *sh, struct tracer *t, struct latencies *lat,
 		*pid = bystander_begin(sh, chance(seed));
 		tracer_read(t);
 	}
-	t->id = id;
-	t->lat = was;
+	t->idle = NULL;
 }
 
 TEST_F_TIMEOUT(massacre, at_random, 3000)
@@ -599,7 +615,7 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 	struct end keeper;
 	struct tracer tracer;
 	long long free_kb = 0;
-	pid_t pid[PRODUCERS], bystander[BYSTANDERS], consumer;
+	pid_t pid[PRODUCERS], bystander[BYSTANDERS], consumer, sleeper;
 	struct shared *sh;
 	unsigned int j, gap = 0, wrong = 0;
 	bool trace;
@@ -636,6 +652,7 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 
 	for (j = 0; j < BYSTANDERS; j++)
 		bystander[j] = bystander_begin(sh, chance(&seed));
+	sleeper = sleeper_begin(sh);
 
 	dev_info(owner, &info);
 	tracer.id = info.id;
@@ -696,6 +713,7 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 	}
 	for (j = 0; j < BYSTANDERS; j++)
 		kill_and_reap(bystander[j]);
+	kill_and_reap(sleeper);
 	EXPECT_TRUE(wait_for(sh->done, 2 * PATIENCE_MS));
 	EXPECT_EQ('\0', sh->wrong[0])
 		TH_LOG("%s", sh->wrong);
@@ -746,16 +764,19 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 		latencies_print(&net, "exit to repaired, less what the dying and those in their way waited for the CPU");
 		printf("# control: a process without a channel is off the CPU for up to %.2f ms\n",
 		       sh->stall_ns / 1e6);
+		printf("# control: a sleep of 0.1 ms by whoever comes first takes up to %.2f ms more\n",
+		       sh->late_ns / 1e6);
 		tracer_stop(&tracer);
 		/* Some die before they are attached. */
 		EXPECT_LE(i / 2, lat.n);
 		/*
-		 * The bar, for a machine that has nothing else to do. When the
-		 * host itself is busy some take what the control takes.
+		 * The bar, for a machine that has nothing else to do; what had
+		 * to be tried again depends on timers, too. When the host itself
+		 * is busy some take what the control takes.
 		 */
 		if (test_is_long()) {
 			EXPECT_GE(bar, latencies_at(&own, 100));
-			EXPECT_GE(bar, latencies_at(&net, 100));
+			EXPECT_GE(bar + sh->late_ns, latencies_at(&net, 100));
 		} else if (test_slowness() == 1) {
 			if (idle.n && idle.ns[idle.n - 1] * 2 > bar)
 				bar = idle.ns[idle.n - 1] * 2;

@@ -19,6 +19,14 @@
 /* Beyond this, who waited for the CPU is looked up. */
 #define LATE_NS		2000000U
 
+/* One that is late: how long did @tid wait for the CPU from @from to @to? */
+struct wait_for_cpu {
+	pid_t tid;
+	uint64_t from, to;
+	uint64_t ns;
+	uint64_t since;			/* runnable and not running; 0: else */
+};
+
 struct latencies {
 	uint64_t *ns;
 	unsigned int n, most;
@@ -26,7 +34,7 @@ struct latencies {
 
 struct tracer {
 	int pipe;
-	uint64_t id;			/* of the channel; 0: no channel, any exit */
+	uint64_t id;			/* of the channel */
 	char line[512];
 	unsigned int len;
 	/* Threads that have started to exit, since when. */
@@ -48,8 +56,16 @@ struct tracer {
 		pid_t held_by;
 	} look[256];
 	unsigned int looks;
+	/* Late ones whose waits are to be looked up, and what they took. */
+	struct late {
+		struct wait_for_cpu w[16];
+		unsigned int n;
+		uint64_t ns;
+	} late[16];
+	unsigned int nr_late;
 	pid_t orphan;			/* tid of the event before; 0: another event */
 	uint64_t orphan_ns;
+	struct latencies *idle;		/* of exits, while there are only others' */
 	struct latencies *lat;		/* from exits */
 	struct latencies *own;		/* from the unmapping: the repair alone */
 	struct latencies *doubt;	/* the same where it had to be tried again */
@@ -126,14 +142,6 @@ static inline uint64_t trace_parse(char *line, pid_t *tid, char **event)
 	return s * 1000000000ULL + us * 1000;
 }
 
-/* One that is late: how long did @tid wait for the CPU from @from to @to? */
-struct wait_for_cpu {
-	pid_t tid;
-	uint64_t from, to;
-	uint64_t ns;
-	uint64_t since;			/* runnable and not running; 0: else */
-};
-
 static inline void waited(struct wait_for_cpu *w, uint64_t until)
 {
 	uint64_t from = w->since > w->from ? w->since : w->from;
@@ -144,15 +152,34 @@ static inline void waited(struct wait_for_cpu *w, uint64_t until)
 	w->since = 0;
 }
 
-static inline void waits_read(struct wait_for_cpu *w, unsigned int n)
+static inline void waits_add(struct late *late, unsigned int n, pid_t prev, char state,
+			     pid_t next, uint64_t ns)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		struct wait_for_cpu *w = &late->w[i];
+
+		if (next == w->tid)
+			waited(w, ns);
+		if (prev == w->tid)
+			w->since = state == 'R' ? ns : 0;
+	}
+}
+
+/*
+ * What those who could do something waited for the CPU. Takes the reader's CPU for
+ * long: not while somebody else is late.
+ */
+static inline void tracer_late(struct tracer *t)
 {
 	static char buf[16 << 20];
 	char *line, *next, *event, state;
 	pid_t tid, prev, other;
-	unsigned int i;
+	unsigned int i, j;
 	uint64_t ns;
 
-	if (read_file(SWITCHES "trace", buf, sizeof(buf)) < 0)
+	if (!t->nr_late || read_file(SWITCHES "trace", buf, sizeof(buf)) < 0)
 		return;
 	for (line = buf; *line; line = next) {
 		next = strchrnul(line, '\n');
@@ -168,42 +195,49 @@ static inline void waits_read(struct wait_for_cpu *w, unsigned int n)
 		event = strstr(event, " next_pid=");
 		if (!event || sscanf(event, " next_pid=%d", &other) != 1)
 			continue;
-		for (i = 0; i < n; i++) {
-			if (other == w[i].tid)
-				waited(&w[i], ns);
-			if (prev == w[i].tid)
-				w[i].since = state == 'R' ? ns : 0;
-		}
+		for (i = 0; i < t->nr_late; i++)
+			waits_add(&t->late[i], t->late[i].n, prev, state, other, ns);
 	}
-	for (i = 0; i < n; i++)
-		waited(&w[i], w[i].to);
+	for (i = 0; i < t->nr_late; i++) {
+		struct late *late = &t->late[i];
+
+		ns = late->ns;
+		for (j = 0; j < late->n; j++) {
+			waited(&late->w[j], late->w[j].to);
+			ns -= late->w[j].ns;
+		}
+		latency_add(t->net, ns);
+		/* What this does not explain, one can look into. */
+		for (j = 0; j < late->n && ns > 2 * LATE_NS; j++)
+			printf("# late: %d from %.3f ms on for %.3f ms, waits %.3f ms\n",
+			       late->w[j].tid, (late->w[j].from - late->w[0].from) / 1e6,
+			       (late->w[j].to - late->w[j].from) / 1e6,
+			       late->w[j].ns / 1e6);
+	}
+	t->nr_late = 0;
 }
 
-/* What of a late death's time the two who could do something waited for the CPU. */
-static inline uint64_t tracer_waits(const struct tracer *t, const struct death *d,
-				    uint64_t end)
+/* From its exit on the dying had to run, and from then on who held up the repair. */
+static inline void late_add(struct tracer *t, const struct death *d, uint64_t end)
 {
-	static struct wait_for_cpu w[1 + ARRAY_LEN(t->look)];
-	unsigned int n = 0, i;
-	uint64_t sum = 0;
+	struct late *late = &t->late[t->nr_late++];
+	unsigned int i;
 
-	w[n++] = (struct wait_for_cpu){
+	late->ns = end - d->exit_ns;
+	late->n = 1;
+	late->w[0] = (struct wait_for_cpu){
 		.tid = d->tid, .from = d->exit_ns, .to = d->orphan_ns,
 	};
-	for (i = 0; i < t->looks; i++) {
+	for (i = 0; i < t->looks && late->n < ARRAY_LEN(late->w); i++) {
 		const struct look *l = &t->look[i];
 		uint64_t to = i + 1 < t->looks ? l[1].ns : end;
 
 		if (l->held_by && to > d->orphan_ns)
-			w[n++] = (struct wait_for_cpu){
+			late->w[late->n++] = (struct wait_for_cpu){
 				.tid = l->held_by, .to = to,
 				.from = l->ns > d->orphan_ns ? l->ns : d->orphan_ns,
 			};
 	}
-	waits_read(w, n);
-	for (i = 0; i < n; i++)
-		sum += w[i].ns;
-	return sum;
 }
 
 static inline void tracer_complete(struct tracer *t, uint64_t ns)
@@ -216,7 +250,10 @@ static inline void tracer_complete(struct tracer *t, uint64_t ns)
 
 		latency_add(t->lat, lat);
 		latency_add(t->looks ? t->doubt : t->own, ns - d->orphan_ns);
-		latency_add(t->net, lat < LATE_NS ? lat : lat - tracer_waits(t, d, ns));
+		if (lat < LATE_NS || t->nr_late == ARRAY_LEN(t->late))
+			latency_add(t->net, lat);
+		else
+			late_add(t, d, ns);
 	}
 	t->nr_open = 0;
 	t->looks = 0;
@@ -254,12 +291,12 @@ static inline void tracer_line(struct tracer *t)
 		return;
 	}
 	if (strstr(event, "sched_process_exit:")) {
-		if (!t->id && tracer_exit_of(t, tid))
-			latency_add(t->lat, ns - tracer_exit_of(t, tid));
+		if (t->idle && tracer_exit_of(t, tid))
+			latency_add(t->idle, ns - tracer_exit_of(t, tid));
 		return;
 	}
 	id = strstr(event, "id=");
-	if (!t->id || !id || strtoull(id + 3, NULL, 10) != t->id)
+	if (!id || strtoull(id + 3, NULL, 10) != t->id)
 		return;
 	/* The orphan before had nothing to look at, and neither had any other. */
 	if (t->orphan && !(strstr(event, "scatto_repair:") && t->orphan == tid))
@@ -298,6 +335,8 @@ static inline void tracer_read(struct tracer *t)
 			tracer_line(t);
 		}
 	}
+	if (!t->nr_open)
+		tracer_late(t);
 }
 
 static int latency_compare(const void *a, const void *b)
