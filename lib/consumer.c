@@ -33,6 +33,36 @@ int __scatto_consumer_dry(struct scatto_consumer *c)
 	return 0;
 }
 
+/* As much as a consumer in pursuit of a producer lets it get ahead, in bytes. */
+#define TRAIL		1024
+
+/*
+ * A consumer that keeps up with a busy producer finds few events at each look, and
+ * each look, and each slot in a line that is being filled, costs that producer a
+ * line. So it falls back a little, with looks few and far between: up to 64 times what
+ * __scatto_relax() takes, a quarter of that if nothing comes.
+ */
+uint64_t __scatto_consumer_trail(const struct scatto_consumer *c, uint64_t tail)
+{
+	uint64_t found = tail, now, end;
+	unsigned int i, looks;
+
+	for (looks = 0; looks < 4; looks++) {
+		if (tail - c->next > c->mask / 2 ||
+		    (tail - c->next) * c->slot_stride >= TRAIL)
+			break;
+		for (i = 0; i < 16; i++)
+			__scatto_relax();
+		now = __atomic_load_n(c->published, __ATOMIC_ACQUIRE);
+		if (now == tail || now - c->next - 1 > c->mask)
+			break;
+		tail = now;
+	}
+	/* What was published behind the end meanwhile is not in the stream. */
+	end = __atomic_load_n(&c->chan->end, __ATOMIC_RELAXED);
+	return tail > end ? found : tail;
+}
+
 static uint64_t stamp_load(const struct scatto_consumer *c, uint64_t seq)
 {
 	return __atomic_load_n(&c->stamps[seq & c->mask], __ATOMIC_ACQUIRE);

@@ -281,6 +281,8 @@ static void producer_init(struct scatto_producer *p,
 	p->data_wake = &endpoint_channel(ep)->data_wake;
 	p->slot_size = layout->slot_size;
 	p->slot_stride = layout->slot_stride;
+	p->ahead = layout->slot_stride < __SCATTO_FETCH ?
+		   __SCATTO_FETCH / layout->slot_stride : 1;
 	p->flags = layout->flags;
 	p->chan = endpoint_channel(ep);
 	p->ep = ep;

@@ -374,6 +374,8 @@ static int wait_data(struct scatto_consumer *c, uint32_t n, uint64_t deadline)
 	int ret;
 
 	while (!data_spin(c, n, &w)) {
+		/* It has waited long enough: no further patience. */
+		c->idle = __SCATTO_PATIENCE;
 		ret = waiter_step(&w);
 		if (!ret)
 			continue;

@@ -151,7 +151,7 @@ struct scatto_producer {
 	struct scatto_intent *intent;
 	const __u32 *claimers;
 	uint32_t shift;		/* log2 of the capacity */
-	uint32_t reserved0;
+	uint32_t ahead;		/* slots until one whose lines are asked for now */
 	uint64_t reserved[15];
 } __attribute__((aligned(SCATTO_LINE)));
 
@@ -628,6 +628,7 @@ int __scatto_producer_wait(struct scatto_producer *p, uint32_t n,
 void __scatto_consumer_wake(struct scatto_consumer *c);
 int __scatto_consumer_wait(struct scatto_consumer *c, uint64_t deadline);
 int __scatto_consumer_dry(struct scatto_consumer *c);
+uint64_t __scatto_consumer_trail(const struct scatto_consumer *c, uint64_t tail);
 int __scatto_consumer_stamped(struct scatto_consumer *c, uint32_t n);
 
 #define __scatto_unlikely(x)	__builtin_expect(!!(x), 0)
@@ -778,9 +779,33 @@ static inline int __scatto_consumer_fill(struct scatto_consumer *c, uint32_t n)
 	}
 	if (__scatto_unlikely(tail - c->next - 1 > c->mask || tail > end))
 		return __scatto_consumer_dry(c);
+	if (__scatto_unlikely(c->idle < __SCATTO_PATIENCE))
+		tail = __scatto_consumer_trail(c, tail);
 	c->avail = tail;
 	c->idle = 0;
 	return 0;
+}
+
+#define __SCATTO_FETCH		256	/* bytes */
+
+/*
+ * A slot's line is in the consumer's cache, and the store buffer is soon full of
+ * stores that wait for it. Only of slots that are known to be free: others would
+ * be taken away from a consumer that is about to read them.
+ */
+static inline void __scatto_producer_prefetch(const struct scatto_producer *p,
+					      uint64_t seq, const unsigned char *slot)
+{
+	if (p->limit - seq <= p->ahead)
+		return;
+	/* At the end of the ring that is none of its slots, and nothing happens. */
+	slot += __SCATTO_FETCH;
+#ifdef __x86_64__
+	/* The builtin asks to read, unless told of a CPU that can do better. */
+	__asm__ __volatile__("prefetchw %0" : : "m"(*slot));
+#else
+	__builtin_prefetch(slot, 1);
+#endif
 }
 
 /* Copies where the events lie one after the other, in at most two pieces. */
@@ -1058,6 +1083,7 @@ static inline int __scatto_many_send_claimed(struct scatto_producer *p,
 SCATTO_INLINE int scatto_try_send(struct scatto_producer *p, const void *ev)
 {
 	uint64_t seq = p->next;
+	unsigned char *slot;
 
 	if (__scatto_unlikely(seq == p->limit)) {
 		int ret;
@@ -1068,7 +1094,9 @@ SCATTO_INLINE int scatto_try_send(struct scatto_producer *p, const void *ev)
 		if (ret)
 			return ret;
 	}
-	__scatto_copy(__scatto_producer_slot(p, seq), ev, p->slot_size);
+	slot = __scatto_producer_slot(p, seq);
+	__scatto_producer_prefetch(p, seq, slot);
+	__scatto_copy(slot, ev, p->slot_size);
 	return __scatto_producer_flush(p, seq + 1);
 }
 
