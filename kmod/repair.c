@@ -248,14 +248,21 @@ static void scatto_repair_pass(struct scatto_channel *ch)
 	unsigned int n, at = 0, made = 0, open = 0;
 	u64 first = 0, last = 0, seq;
 	u32 covered = 0, i, most;
+	bool open_before = m->repair_lo != m->repair_hi;
 	pid_t by = 0, held_by = 0;
 
 	lockdep_assert_held(&ch->lock);
 
 	scatto_hull_clamp(ch);
 	most = m->repair_hi - m->repair_lo;
-	if (!most)
+	if (!most) {
+		/* The consumer has passed it: all of it was a living one's. */
+		if (open_before) {
+			m->backoff = SCATTO_BACKOFF_MIN;
+			trace_scatto_repair(ch->id, 0, 0, 0, 0);
+		}
 		return;
+	}
 
 	n = scatto_cover_read(ch);
 	scatto_window_sleep(R1);
