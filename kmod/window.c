@@ -30,12 +30,13 @@ MODULE_PARM_DESC(window_us, "Microseconds to stay there, at most");
 
 static atomic_t scatto_window_hits[SCATTO_NR_WINDOWS];
 
-/* Parameters are written plainly, by kernel/params.c. */
 void scatto_stay(enum scatto_window window, bool may_sleep)
 {
+	/* Parameters are written plainly, by kernel/params.c. */
 	u32 most = min_t(u32, data_race(READ_ONCE(scatto_window_us)), SCATTO_WINDOW_MAX_US);
 	u32 chance, us;
 
+	/* The same. */
 	if (!(data_race(READ_ONCE(scatto_windows)) & BIT(window)))
 		return;
 	/* No generator of random numbers works in NMIs; a hash of the time does. */

@@ -7,8 +7,8 @@
  * the dead. Particular cases are in orphan.c.
  */
 #include "kselftest_harness.h"
+#include "latencies.h"
 #include "many.h"
-#include "tracer.h"
 
 #include <scatto.h>
 #include <sys/auxv.h>
@@ -761,10 +761,10 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 		latencies_print(&lat, "from the last thread's exit to repaired");
 		latencies_print(&own, "of that, from its last unmapping to repaired");
 		latencies_print(&doubt, "the same where a living one left it in doubt");
-		latencies_print(&net, "exit to repaired, less what the dying and those in their way waited for the CPU");
+		latencies_print(&net, "exit to repaired, without waits for the CPU");
 		printf("# control: a process without a channel is off the CPU for up to %.2f ms\n",
 		       sh->stall_ns / 1e6);
-		printf("# control: a sleep of 0.1 ms by whoever comes first takes up to %.2f ms more\n",
+		printf("# control: a sleep of 0.1 ms takes up to %.2f ms more\n",
 		       sh->late_ns / 1e6);
 		tracer_stop(&tracer);
 		/* Some die before they are attached. */

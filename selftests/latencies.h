@@ -4,8 +4,8 @@
  * to the last of what it had claimed being decided, and how much of that the dying
  * or a living one in the middle of a claim has waited for the CPU.
  */
-#ifndef TRACER_H
-#define TRACER_H
+#ifndef LATENCIES_H
+#define LATENCIES_H
 
 #include <sys/mount.h>
 #include <sys/stat.h>
