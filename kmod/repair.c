@@ -62,7 +62,7 @@ static int scatto_bury(struct scatto_channel *ch, u64 seq)
 	if ((old & SCATTO_STAMP_LAP) == lap ||
 	    (s64)(scatto_channel_consumed(ch) - seq) > 0)
 		return 0;
-	scatto_window(R2);
+	scatto_window_sleep(R2);
 	return try_cmpxchg(stamp, &old, lap | SCATTO_STAMP_TOMBSTONE) ?
 	       1 : -EAGAIN;
 }
