@@ -1354,8 +1354,9 @@ TEST(tracepoints)
 	struct victim v;
 	struct chan ch;
 	struct end q;
+	uint64_t at, value;
 	unsigned int n;
-	uint64_t at;
+	int ret;
 
 	if (access("/sys/kernel/tracing/instances", F_OK) &&
 	    mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL))
@@ -1399,6 +1400,24 @@ TEST(tracepoints)
 	EXPECT_EQ(0, traced("scatto_repair:", repair));
 	end_drop(&q);
 	EXPECT_EQ(1, traced("scatto_repair:", repair));
+
+	/* A living one's after all, and read before the next look. */
+	ASSERT_EQ(0, end_open(&q, SCATTO_ROLE_PRODUCER, ch.owner));
+	ASSERT_EQ(0, victim_start(&v, ch.owner));
+	ASSERT_EQ(0, victim_do(&v, OP_INTEND, many_claimed(&q), 1, 0));
+	ASSERT_EQ(0, many_claim(&q, 1, &at));
+	ASSERT_EQ(0, write_file(TRACING "trace", " "));
+	victim_kill(&v);
+	sleep_ms(300);
+	snprintf(repair, sizeof(repair), "id=%llu tombstones=0 lo=0 hi=0", info.id);
+	EXPECT_EQ(0, traced("scatto_repair:", repair));
+	many_put_stamp(&q, at, 0);
+	do
+		ret = many_recv(&ch.c, &value);
+	while (ret >= 0);
+	EXPECT_EQ(at + 1, end_cursor(&ch.c));
+	EXPECT_TRUE(wait_for(traced("scatto_repair:", repair) == 1, 3000));
+	end_drop(&q);
 
 	write_file(TRACING "events/enable", "0");
 	chan_close(&ch);
