@@ -53,12 +53,13 @@ uint64_t __scatto_consumer_trail(const struct scatto_consumer *c, uint64_t tail)
 			break;
 		for (i = 0; i < 16; i++)
 			__scatto_relax();
+		/* Pairs with the release in __scatto_producer_flush(). */
 		now = __atomic_load_n(c->published, __ATOMIC_ACQUIRE);
 		if (now == tail || now - c->next - 1 > c->mask)
 			break;
 		tail = now;
 	}
-	/* What was published behind the end meanwhile is not in the stream. */
+	/* What was published behind the end meanwhile is not in the stream: read after it. */
 	end = __atomic_load_n(&c->chan->end, __ATOMIC_RELAXED);
 	return tail > end ? found : tail;
 }
