@@ -34,7 +34,7 @@ int __scatto_consumer_dry(struct scatto_consumer *c)
 }
 
 /* As much as a consumer in pursuit of a producer lets it get ahead, in bytes. */
-#define TRAIL		1024
+#define TRAIL		4096
 
 /*
  * A consumer that keeps up with a busy producer finds few events at each look, and

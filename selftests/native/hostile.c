@@ -121,6 +121,25 @@ TEST_F(hostile, end_forged)
 	EXPECT_EQ(1, scatto_consumer_is_disconnected(self->r.c));
 }
 
+/*
+ * A consumer that has seen one event lets the producer get ahead. What it finds then is
+ * in the stream only if there is room for it, and up to the end.
+ */
+TEST_F(hostile, forged_while_falling_back)
+{
+	self->w.prod->published = 4;
+	EXPECT_EQ(4, __scatto_consumer_trail(self->r.c, 1));
+	self->w.prod->published = 5;
+	EXPECT_EQ(1, __scatto_consumer_trail(self->r.c, 1));
+	self->w.prod->published = 0;
+	EXPECT_EQ(1, __scatto_consumer_trail(self->r.c, 1));
+	self->w.prod->published = 4;
+	self->w.chan->end = 1;
+	EXPECT_EQ(1, __scatto_consumer_trail(self->r.c, 1));
+	self->w.chan->end = 4;
+	EXPECT_EQ(4, __scatto_consumer_trail(self->r.c, 1));
+}
+
 /* A wake word that says "come" for no reason costs a call, not one per event. */
 TEST_F(hostile, wake_words_forged)
 {
