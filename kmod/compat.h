@@ -23,6 +23,10 @@ static inline void vm_flags_mod(struct vm_area_struct *vma,
 }
 #endif
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 1, 0)
+#define zap_special_vma_range zap_vma_ptes
+#endif
+
 /* What the tracepoint sched_process_exit passes. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
 #define SCHED_PROCESS_EXIT_ARGS	struct task_struct *p
