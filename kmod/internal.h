@@ -114,6 +114,7 @@ struct scatto_many {
 	u64 repair_lo;			/* hull of what is undecided; empty if equal */
 	u64 repair_hi;
 	u64 repairs;
+	bool doubt;			/* counted in the quota */
 	unsigned int backoff;		/* of the work, in us */
 	unsigned int nap;		/* the same below a jiffy; hint, no lock */
 	struct scatto_cover *cover;	/* for one pass */
@@ -225,6 +226,7 @@ extern const struct file_operations scatto_fops;
 /* quota.c */
 struct scatto_user *scatto_quota_charge(kuid_t uid, size_t bytes);
 void scatto_quota_uncharge(struct scatto_user *user, size_t bytes);
+unsigned int scatto_quota_doubt(struct scatto_user *user, int more);
 void scatto_quota_limits(struct scatto_query *q);
 
 /* registry.c */

@@ -27,6 +27,7 @@ struct scatto_user {
 	kuid_t uid;
 	unsigned long bytes;
 	unsigned long channels;
+	atomic_t in_doubt;	/* channels that repair.c looks at again and again */
 };
 
 /* Parameters are written plainly, by kernel/params.c. */
@@ -111,4 +112,13 @@ void scatto_quota_limits(struct scatto_query *q)
 	q->max_channel_bytes = SCATTO_LIMIT(max_channel_bytes);
 	q->max_user_bytes = SCATTO_LIMIT(max_user_bytes);
 	q->max_user_channels = SCATTO_LIMIT(max_user_channels);
+}
+
+/*
+ * @more (1, -1, 0) of @user's channels are in doubt; returns how many are now. NULL: the
+ * kernel's, of which there are few.
+ */
+unsigned int scatto_quota_doubt(struct scatto_user *user, int more)
+{
+	return user ? atomic_add_return(more, &user->in_doubt) : 1;
 }

@@ -23,6 +23,8 @@
  */
 #define SCATTO_BACKOFF_MIN	100
 #define SCATTO_BACKOFF_MAX	USEC_PER_SEC
+/* For a user with many channels in doubt. */
+#define SCATTO_BACKOFF_MOST	(60 * USEC_PER_SEC)
 
 /*
  * For the tries that come later. Not bound to a CPU: a large ring takes long to
@@ -226,19 +228,28 @@ void scatto_many_retry(struct scatto_many *m, unsigned long delay)
 }
 
 /*
- * @slots have just been looked at: who keeps a large ring in doubt does not have the
- * kernel look through it all the time. Less than a jiffy is slept by the work itself,
- * but that keeps a worker: not when others wait for one.
+ * @slots have just been looked at: who keeps large rings in doubt, or many, does not
+ * have the kernel look through them all the time. All channels of a user together pay a
+ * microsecond for a slot, and some for the wake-up. Less than a jiffy is slept by the
+ * work itself, but that keeps a worker: not when others wait for one.
  */
 static void scatto_repair_retry(struct scatto_many *m, u32 slots)
 {
-	unsigned int us = max(m->backoff, slots);
+	u64 least = (slots + 32ULL) * scatto_quota_doubt(m->ch->user, 0);
+	unsigned int us = clamp_t(u64, least, m->backoff, SCATTO_BACKOFF_MOST);
 	bool nap = us < jiffies_to_usecs(1) &&
 		   !workqueue_congested(WORK_CPU_UNBOUND, scatto_wq);
 
 	WRITE_ONCE(m->nap, nap ? us : 0);
 	scatto_many_retry(m, nap ? 0 : usecs_to_jiffies(us));
 	m->backoff = min(m->backoff + m->backoff / 2, SCATTO_BACKOFF_MAX);
+}
+
+static void scatto_doubt(struct scatto_many *m, bool doubt)
+{
+	if (doubt != m->doubt)
+		scatto_quota_doubt(m->ch->user, doubt ? 1 : -1);
+	m->doubt = doubt;
 }
 
 /* Decides what can be decided of the hull and shrinks it to the rest. */
@@ -256,6 +267,7 @@ static void scatto_repair_pass(struct scatto_channel *ch)
 	scatto_hull_clamp(ch);
 	most = m->repair_hi - m->repair_lo;
 	if (!most) {
+		scatto_doubt(m, false);
 		/* The consumer has passed it: all of it was a living one's. */
 		if (open_before) {
 			m->backoff = SCATTO_BACKOFF_MIN;
@@ -299,6 +311,7 @@ static void scatto_repair_pass(struct scatto_channel *ch)
 		scatto_side_wake(ch, SCATTO_SIDE_DATA);
 	}
 	trace_scatto_repair(ch->id, made, first, last, held_by);
+	scatto_doubt(m, open);
 	if (open)
 		scatto_repair_retry(m, most);
 	else
@@ -433,6 +446,7 @@ bool scatto_repair_settle(struct scatto_channel *ch)
 	scatto_repair_pass(ch);
 	m->repair_lo = 0;
 	m->repair_hi = 0;
+	scatto_doubt(m, false);
 
 	/* Read once: the consumer may move it all the time. */
 	head = scatto_channel_consumed(ch);
@@ -497,6 +511,7 @@ void scatto_many_free(struct scatto_channel *ch)
 	if (!m)
 		return;
 	cancel_delayed_work_sync(&m->work);
+	scatto_doubt(m, false);
 	kvfree(m->cover);
 	free_percpu(m->intents);
 	free_cpumask_var(m->barrier_mask);

@@ -10,6 +10,7 @@
 #include "kselftest_harness.h"
 #include "many.h"
 
+#include <dirent.h>
 #include <sys/mount.h>
 
 #define TRACING		"/sys/kernel/tracing/instances/orphan/"
@@ -898,6 +899,77 @@ TEST_F_TIMEOUT(orphan, old_doubts_delay_no_new_ones, 60)
 	EXPECT_NEXT(ch, TOMB, TOMB, TOMB, TOMB);
 	end_drop(&q);
 	end_drop(&other);
+}
+
+/* CPU time of the threads of unbound workqueues, in ms. */
+static uint64_t kworkers_ms(void)
+{
+	long user, sys, ticks = 0;
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	char path[300], buf[1024];
+
+	while (proc && (entry = readdir(proc))) {
+		snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
+		if (read_file(path, buf, sizeof(buf)) > 0 && strstr(buf, "(kworker/u") &&
+		    sscanf(strrchr(buf, ')'), ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld",
+			   &user, &sys) == 2)
+			ticks += user + sys;
+	}
+	closedir(proc);
+	return ticks * 1000 / sysconf(_SC_CLK_TCK);
+}
+
+#define RINGS	64
+#define LARGE	16384	/* slots */
+
+/*
+ * Somebody keeps many large rings in doubt, with something new all the time. Who looks
+ * at them are kernel threads, so it must not cost much.
+ */
+TEST(doubts_of_one_user_cost_little)
+{
+	static struct end holder[RINGS];
+	uint64_t begin = 0, took, used = 0;
+	int owner[RINGS], fd, i;
+	unsigned int news = 0;
+	uint64_t lo;
+
+	for (i = 0; i < RINGS; i++) {
+		owner[i] = many_create(NULL, 0, 8, LARGE, 4, 0);
+		ASSERT_LE(0, owner[i]);
+		ASSERT_EQ(0, end_open(&holder[i], SCATTO_ROLE_PRODUCER, owner[i]));
+		many_intend(&holder[i], 0, LARGE);
+		holder[i].prod->claimed = LARGE;
+	}
+	for (lo = LARGE / 2; lo; lo--) {
+		for (i = 0; i < RINGS; i++) {
+			struct scatto_attach a = attach_args(SCATTO_ROLE_PRODUCER, owner[i], NULL);
+
+			fd = dev_open();
+			ASSERT_EQ(0, dev_attach(fd, &a));
+			many_intent(&holder[i], a.index)->hi = LARGE;
+			many_intent(&holder[i], a.index)->lo = lo;
+			close(fd);
+			news++;
+		}
+		if (!begin) {
+			begin = now_ns();
+			used = kworkers_ms();
+		}
+		if (now_ns() - begin > 3000000000ULL)
+			break;
+	}
+	took = (now_ns() - begin) / 1000000;
+	used = kworkers_ms() - used;
+	printf("# %u rings, in doubt anew %u times: kernel threads %llu ms of %llu\n", RINGS,
+	       news, (unsigned long long)used, (unsigned long long)took);
+	if (test_slowness() == 1)
+		EXPECT_GT(took / 4, used);
+	for (i = 0; i < RINGS; i++) {
+		end_drop(&holder[i]);
+		close(owner[i]);
+	}
 }
 
 /* A group of eight, whose claims lie side by side and among those of the living. */
