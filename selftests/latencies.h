@@ -27,6 +27,16 @@ struct wait_for_cpu {
 	uint64_t since;			/* runnable and not running; 0: else */
 };
 
+#define STALL_NS	1000000ULL
+
+/* When the machine did not run even who came before all others. */
+struct stalls {
+	volatile unsigned int n;
+	struct stall {
+		uint64_t from, to;
+	} at[4096];			/* the last ones */
+};
+
 struct latencies {
 	uint64_t *ns;
 	unsigned int n, most;
@@ -63,6 +73,7 @@ struct tracer {
 		uint64_t ns;
 	} late[16];
 	unsigned int nr_late;
+	const struct stalls *stalls;	/* those of the machine, if anybody notes them */
 	pid_t orphan;			/* tid of the event before; 0: another event */
 	uint64_t orphan_ns;
 	struct latencies *idle;		/* of exits, while there are only others' */
@@ -109,6 +120,27 @@ static inline void tracer_stop(struct tracer *t)
 	write_file(SWITCHES "events/enable", "0");
 	rmdir(TRACING);
 	rmdir(SWITCHES);
+}
+
+static inline void stall_add(struct stalls *s, uint64_t from, uint64_t to)
+{
+	s->at[s->n % ARRAY_LEN(s->at)] = (struct stall){ from, to };
+	s->n++;
+}
+
+static inline uint64_t stalls_between(const struct stalls *s, uint64_t from, uint64_t to)
+{
+	uint64_t ns = 0;
+	unsigned int i;
+
+	for (i = 0; s && i < s->n && i < ARRAY_LEN(s->at); i++) {
+		uint64_t begin = s->at[i].from > from ? s->at[i].from : from;
+		uint64_t end = s->at[i].to < to ? s->at[i].to : to;
+
+		if (begin < end)
+			ns += end - begin;
+	}
+	return ns;
 }
 
 static inline void latency_add(struct latencies *lat, uint64_t ns)
@@ -200,12 +232,16 @@ static inline void tracer_late(struct tracer *t)
 	}
 	for (i = 0; i < t->nr_late; i++) {
 		struct late *late = &t->late[i];
+		uint64_t stalled = stalls_between(t->stalls, late->w[0].from,
+						  late->w[0].from + late->ns);
+		uint64_t waits = 0;
 
-		ns = late->ns;
 		for (j = 0; j < late->n; j++) {
 			waited(&late->w[j], late->w[j].to);
-			ns -= late->w[j].ns;
+			waits += late->w[j].ns;
 		}
+		/* The one may be part of the other. */
+		ns = late->ns - (waits > stalled ? waits : stalled);
 		latency_add(t->net, ns);
 		/* What this does not explain, one can look into. */
 		for (j = 0; j < late->n && ns > 2 * LATE_NS; j++)
@@ -354,6 +390,18 @@ static inline void latencies_print(struct latencies *lat, const char *what)
 	printf("# %s: %.2f ms (median), %.2f ms (99 %%), %.2f ms (most) of %u\n",
 	       what, lat->ns[lat->n / 2] / 1e6, lat->ns[lat->n * 99UL / 100] / 1e6,
 	       lat->ns[lat->n - 1] / 1e6, lat->n);
+}
+
+static inline void stalls_print(const struct stalls *s)
+{
+	uint64_t most = 0;
+	unsigned int i;
+
+	for (i = 0; i < s->n && i < ARRAY_LEN(s->at); i++)
+		if (s->at[i].to - s->at[i].from > most)
+			most = s->at[i].to - s->at[i].from;
+	printf("# control: a sleep of 1 ms took %.0f ms or more too long %u times, at most %.2f\n",
+	       STALL_NS / 1e6, s->n, most / 1e6);
 }
 
 /* Below which so many in a hundred are; sorted by latencies_print(). */
