@@ -119,8 +119,16 @@ static bool intent_fits(const struct __scatto_endpoint *ep)
  */
 int endpoint_map(struct __scatto_endpoint *ep)
 {
+	/*
+	 * As mmap goes each lies below the one before. What a producer asks for at the
+	 * end of the data (__scatto_producer_prefetch()) is its own then.
+	 */
+	static const unsigned char order[SCATTO_NR_REGIONS] = {
+		SCATTO_REGION_CHANNEL, SCATTO_REGION_CONSUMER,
+		SCATTO_REGION_PRODUCER, SCATTO_REGION_DATA,
+	};
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	unsigned int i;
+	unsigned int n;
 	int ret;
 
 	/* A newer kernel's channel, by rules that this library cannot know. */
@@ -144,7 +152,8 @@ int endpoint_map(struct __scatto_endpoint *ep)
 	pthread_once(&once, forks_register);
 	if (forks_error)
 		return forks_error;
-	for (i = 0; i < SCATTO_NR_REGIONS; i++) {
+	for (n = 0; n < SCATTO_NR_REGIONS; n++) {
+		unsigned int i = order[n];
 		const struct scatto_region *region = &ep->layout.region[i];
 		int prot = PROT_READ | (region->writable ? PROT_WRITE : 0);
 		void *map;

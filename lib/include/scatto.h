@@ -779,7 +779,7 @@ static inline int __scatto_consumer_fill(struct scatto_consumer *c, uint32_t n)
 	}
 	if (__scatto_unlikely(tail - c->next - 1 > c->mask || tail > end))
 		return __scatto_consumer_dry(c);
-	if (__scatto_unlikely(c->idle < __SCATTO_PATIENCE))
+	if (__scatto_unlikely(c->idle < __SCATTO_PATIENCE && c->avail == c->next))
 		tail = __scatto_consumer_trail(c, tail);
 	c->avail = tail;
 	c->idle = 0;
@@ -798,7 +798,7 @@ static inline void __scatto_producer_prefetch(const struct scatto_producer *p,
 {
 	if (p->limit - seq <= p->ahead)
 		return;
-	/* At the end of the ring that is none of its slots, and nothing happens. */
+	/* Behind the ring lies a page of the producer's own: see endpoint_map(). */
 	slot += __SCATTO_FETCH;
 #ifdef __x86_64__
 	/* The builtin asks to read, unless told of a CPU that can do better. */
