@@ -44,7 +44,8 @@ awk -F, 'NR == 1 { bad = $0 != "place,measure,impl,topology,bytes,batch,slots,re
 		for (m in seen)
 			k++
 		# throughput 6, roundtrip 7, latency 2, memory 2
-		exit bad || k < 17 || !("latency_p9999 scatto" in seen)
+		exit bad || k < 17 || !("latency_p9999 scatto" in seen) || !("throughput pipe" in seen) ||
+			!("roundtrip scatto-block" in seen)
 	}' "$dir/csv" >"$dir/log" 2>&1
 ok $? "rows are well-formed, and of every measure"
 "$bench/report" "$dir/csv" >"$dir/log" 2>&1 && grep -q '^adaptive .* measured' "$dir/log"

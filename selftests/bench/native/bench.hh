@@ -79,6 +79,12 @@ public:
 	const bool many;
 };
 
+/* scatto's channels are the module's. */
+inline bool in_kernel;
+
+/* The exit code of a process that has used its CPU time in vain. */
+constexpr int kInVain = 3;
+
 /* Those we may use; the consumer has the first. */
 inline std::vector<int> cpus;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * scatto beside its peers on this machine.
+ * scatto beside its peers on this machine; or in a VM the module beside those that work
+ * between processes, with --device.
  *
  * A matrix of all sizes, batches, rings, loads and topologies would take days. So one
  * of them changes at a time, from a point that all tables have in common: 64 bytes, one
@@ -32,7 +33,7 @@ struct Options {
 	const char *measure = nullptr;
 	unsigned int repetitions = 7;
 	double seconds = 0.1;
-	bool quick = false, smoke = false;
+	bool quick = false, smoke = false, device = false;
 } opt;
 
 constexpr Case kBase;
@@ -94,11 +95,16 @@ const Case kSmall = with_bytes(kBase, 8);
 std::vector<Case> matrix(bool many)
 {
 	const Case trip = with_measure(kBase, Measure::round_trip);
-	const Case paced = with_regime(with_measure(kBase, Measure::latency), Regime::paced, 1000000);
+	const unsigned int rate = opt.device ? 50000 : 1000000;
+	const Case paced = with_regime(with_measure(kBase, Measure::latency), Regime::paced, rate);
 	const Case setup = with_measure(kBase, Measure::setup);
 	std::vector<Case> list;
 
 	auto add = [&](Case c) {
+		/* There all are processes anyway. */
+		if (opt.device && c.processes)
+			return;
+		c.processes |= opt.device;
 		c.many = many;
 		list.push_back(c);
 	};
@@ -109,6 +115,7 @@ std::vector<Case> matrix(bool many)
 		add(with_batch(kBase, 1, kAll));
 		add(with_processes(kBase));
 		add(with_bytes(trip, 8));
+		add(with_processes(with_bytes(trip, 8)));
 		add(paced);
 		add(setup);
 		if (many)
@@ -144,8 +151,9 @@ std::vector<Case> matrix(bool many)
 	}
 	add(paced);
 	if (!opt.quick) {
-		add(with_regime(paced, Regime::paced, 100000));
-		add(with_regime(paced, Regime::paced, 4000000));
+		add(with_regime(paced, Regime::paced, rate / 10));
+		if (!opt.device)
+			add(with_regime(paced, Regime::paced, 4 * rate));
 		add(with_processes(paced));
 	}
 
@@ -157,6 +165,8 @@ std::vector<Case> matrix(bool many)
 			add(with_producers(with_batch(kBase, 32, 32), 4));
 	}
 
+	if (opt.device)		/* See vm/scaling.c. */
+		return list;
 	/* The scaling table: cost of an event, memory, time to attach. */
 	for (unsigned int slots : {2, 16, 1024, 16384, 1 << 20}) {
 		if (opt.quick && slots != 2 && slots != 1 << 20)
@@ -212,7 +222,7 @@ std::string place_in_matrix(const Case &c)
  * time in vain: a queue whose producers wait for one that has been preempted, without
  * yielding, may keep it from running for ever. No values then.
  */
-constexpr int kVainSeconds = 6, kInVain = 3;
+constexpr int kVainSeconds = 6;
 bool in_child;
 
 void watch(int seconds)
@@ -298,8 +308,10 @@ uint64_t calibrate(Contender &who, const Case &c)
 
 	if (c.measure == Measure::setup)
 		return 1;
+	/* At least a second, so that p99.99 means something. */
 	if (c.measure == Measure::latency)
-		return std::max<uint64_t>(c.rate * opt.seconds * 2, 1000);
+		return std::max<uint64_t>(c.rate * opt.seconds * 2,
+					  opt.quick || opt.smoke ? 1000 : std::min(c.rate, 100000u));
 	for (n = 2000;; n *= 4) {
 		seconds = run_once(who, c, n).seconds;
 		if (!seconds)
@@ -332,7 +344,8 @@ void run_case(const Case &c, FILE *csv)
 			if (!run.seconds)
 				events[who] = 0;
 			for (const Value &v : run.values)
-				std::fprintf(csv, "native,%s,%s,%s,%u,%.10g,%s\n", v.measure.c_str(),
+				std::fprintf(csv, "%s,%s,%s,%s,%u,%.10g,%s\n",
+					     opt.device ? "vm" : "native", v.measure.c_str(),
 					     who->name, place_in_matrix(c).c_str(), i, v.value,
 					     v.unit.c_str());
 		}
@@ -361,7 +374,7 @@ void find_cpus()
 [[noreturn]] void usage()
 {
 	std::fprintf(stderr,
-		     "usage: bench [--csv FILE] [--quick | --smoke] [--reps N] [--seconds S]\n"
+		     "usage: bench [--csv FILE] [--device] [--quick | --smoke] [--reps N] [--seconds S]\n"
 		     "	[--only CONTENDER] [--measure throughput|round_trip|latency|setup] [--list]\n");
 	std::exit(2);
 }
@@ -381,6 +394,8 @@ int main(int argc, char **argv)
 			opt.quick = true;
 		} else if (arg == "--smoke") {
 			opt.smoke = true;
+		} else if (arg == "--device") {
+			opt.device = in_kernel = true;
 		} else if (arg == "--list") {
 			for (Contender *who : Contender::all())
 				std::printf("%s\n", who->name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* scatto on its local backend, without waiting; and spinning in its own calls. */
+/* scatto, without waiting; and spinning, or sleeping, in its own calls. */
 #include <sys/stat.h>
 
 #include <scatto.h>
@@ -14,7 +14,7 @@ scatto_channel *create(uint32_t kind, uint32_t bytes, unsigned int slots, unsign
 	scatto_config cfg = {};
 
 	cfg.size = sizeof(cfg);
-	cfg.backend = SCATTO_BACKEND_LOCAL;
+	cfg.backend = in_kernel ? SCATTO_BACKEND_KERNEL : SCATTO_BACKEND_LOCAL;
 	cfg.kind = kind;
 	cfg.slot_size = bytes;
 	cfg.capacity = slots;
@@ -78,6 +78,7 @@ private:
  */
 template <uint32_t kind, uint32_t strategy, unsigned int N> class Waiting : public Channel<kind, N> {
 	using Base = Channel<kind, N>;
+	static constexpr bool kSleeps = strategy == SCATTO_STRATEGY_BLOCK;
 
 public:
 	using Base::Base;
@@ -87,7 +88,8 @@ public:
 		explicit Sender(Waiting &to) : Base::Sender(to)
 		{
 			scatto_producer_set_wait(this->p_, strategy);
-			scatto_producer_set_spin(this->p_, UINT32_MAX);
+			if (!kSleeps)
+				scatto_producer_set_spin(this->p_, UINT32_MAX);
 		}
 		bool push(const Event<N> &event) { return !scatto_send(this->p_, &event); }
 	};
@@ -97,14 +99,15 @@ public:
 		explicit Receiver(Waiting &from) : Base::Receiver(from)
 		{
 			scatto_consumer_set_wait(this->c_, strategy);
-			scatto_consumer_set_spin(this->c_, UINT32_MAX);
+			if (!kSleeps)
+				scatto_consumer_set_spin(this->c_, UINT32_MAX);
 		}
 		~Receiver()
 		{
 			scatto_info info = {};
 
 			info.size = sizeof(info);
-			if (scatto_consumer_info(this->c_, &info) || info.data_sleeps)
+			if (scatto_consumer_info(this->c_, &info) || (info.data_sleeps && !kSleeps))
 				die("a consumer that spins has slept: " + now_running);
 		}
 		bool pop(Event<N> &event) { return !scatto_recv(this->c_, &event); }
@@ -118,8 +121,13 @@ template <unsigned int N> using OneAdaptive = Waiting<SCATTO_KIND_SPSC, SCATTO_S
 template <unsigned int N> using ManySpin = Waiting<SCATTO_KIND_MPSC, SCATTO_STRATEGY_BUSY, N>;
 template <unsigned int N> using ManyAdaptive = Waiting<SCATTO_KIND_MPSC, SCATTO_STRATEGY_ADAPTIVE, N>;
 
+template <unsigned int N> using OneBlock = Waiting<SCATTO_KIND_SPSC, SCATTO_STRATEGY_BLOCK, N>;
+template <unsigned int N> using ManyBlock = Waiting<SCATTO_KIND_MPSC, SCATTO_STRATEGY_BLOCK, N>;
+
 AllSizes<One> one("scatto", false, Reach::both);
 AllSizes<Many> many("scatto-mpsc", true, Reach::both);
+AllSizes<OneBlock> one_block("scatto-block", false, Reach::processes);
+AllSizes<ManyBlock> many_block("scatto-mpsc-block", true, Reach::processes);
 /* For two parties: it does not yield. */
 template <template <unsigned int> class Queue> class Spinning final : public Queues<Queue, 8> {
 	using Base = Queues<Queue, 8>;
@@ -140,7 +148,7 @@ public:
 	using Contender::Contender;
 	bool can(const Case &c) const override
 	{
-		return c.measure == Measure::setup && c.many == many;
+		return c.measure == Measure::setup && c.many == many && !in_kernel;
 	}
 	Run run(const Case &c, uint64_t) override
 	{

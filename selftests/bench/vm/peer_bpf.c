@@ -5,7 +5,8 @@
 #ifdef WITH_LIBBPF
 #include <bpf/libbpf.h>
 
-#define OBJECT	"/usr/lib/ringbuf.bpf.o"
+/* In the folder of the program. */
+#define OBJECT	"ringbuf.bpf.o"
 
 static struct bpf_object *object;
 static struct bpf_link *attached;

@@ -66,7 +66,7 @@ static void take(uint64_t tail, uint16_t length)
 {
 	union {
 		struct sample sample;
-		unsigned char bytes[256];
+		unsigned char bytes[sizeof(struct sb_record) + 64];
 	} copy;
 	const struct sample *sample = (void *)(data + (tail & (size - 1)));
 	uint64_t left = size - (tail & (size - 1));

@@ -4,7 +4,8 @@
  *
  *	attach_time	create a channel, attach a producer and a consumer, map all of it;
  *			with producers: attach one more of them
- *	memory		that the module charges, of one channel
+ *	memory		that the module charges for one channel
+ *	system_memory	that is gone from the system, for each of many channels
  *	event_cost	send and receive one event, in turns of up to 64
  *
  * as slots, event size, idle producers of the same channel and idle channels grow: the
@@ -76,9 +77,22 @@ static double cost(struct link *l, unsigned int bytes, unsigned int slots)
 	return (double)start / sent;
 }
 
-static double memory(struct link *l)
+static void emit_memory(struct row r, struct link *l, unsigned int rep)
 {
-	return consumer_info(l->c).bytes;
+	r.measure = "memory";
+	r.unit = "bytes";
+	emit(r, rep, consumer_info(l->c).bytes);
+}
+
+static double available(void)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	unsigned long kib;
+
+	if (!file || fscanf(file, "%*[^\n] %*[^\n] MemAvailable: %lu", &kib) != 1)
+		die("/proc/meminfo is not as it should be");
+	fclose(file);
+	return kib * 1024.0;
 }
 
 /* One channel of these measures. */
@@ -91,11 +105,8 @@ static void one(uint32_t backend, uint32_t kind, unsigned int bytes, unsigned in
 	emit(r, rep, link_open(&l, backend, kind, bytes, slots));
 	r.measure = "event_cost";
 	emit(r, rep, cost(&l, bytes, slots));
-	if (backend == SCATTO_BACKEND_KERNEL) {
-		r.measure = "memory";
-		r.unit = "bytes";
-		emit(r, rep, memory(&l));
-	}
+	if (backend == SCATTO_BACKEND_KERNEL)
+		emit_memory(r, &l, rep);
 	link_close(&l);
 }
 
@@ -133,6 +144,7 @@ static void by_producers(unsigned int rep)
 			emit(r, rep, (double)(now_ns() - start) / (n - from));
 		r.measure = "event_cost";
 		emit(r, rep, cost(&l, BYTES, SLOTS));
+		emit_memory(r, &l, rep);
 	}
 	while (--n)
 		scatto_producer_close(more[n]);
@@ -148,6 +160,7 @@ static void by_channels(unsigned int rep)
 
 	r.regime = regime;
 	for (to = 1; to <= most; to *= 10) {
+		double before = available();
 		unsigned int from = n;
 		uint64_t ns = 0;
 
@@ -159,6 +172,14 @@ static void by_channels(unsigned int rep)
 		emit(r, rep, (double)ns / (n - from));
 		r.measure = "event_cost";
 		emit(r, rep, cost(&links[0], BYTES, 64));
+		emit_memory(r, &links[0], rep);
+		/* Fewer are lost in what else comes and goes. */
+		if (n < 1000)
+			continue;
+		r.measure = "system_memory";
+		r.unit = "bytes";
+		emit(r, rep, (before - available()) / (n - from));
+		r.unit = "ns";
 	}
 	while (n--)
 		link_close(&links[n]);

@@ -3,7 +3,7 @@
  * What waiting costs, and how soon it ends: a producer on one CPU sends events at a
  * fixed rate, a consumer on the other waits for each in one of the library's ways.
  *
- *	latency_p50, latency_p99	from just before sending until it has the event
+ *	latency_p50, latency_p99	from when an event was due until the consumer has it
  *	consumer_cpu			share of a CPU that the consumer uses
  */
 #include "vm.h"
@@ -53,19 +53,19 @@ static void consume(void *unused)
 {
 	uint64_t *samples = calloc(run.events, sizeof(*samples));
 	struct scatto_consumer *c;
-	uint64_t sent, now, last = 0, start = 0;
+	uint64_t due, now, last = 0, start = 0;
 	double used = 0;
 	unsigned int i;
 
 	pin(1);
 	c = consumer(run.ch, strategies[run.which].strategy);
 	for (i = 0; i < run.events; i++) {
-		check("recv", scatto_recv(c, &sent));
+		check("recv", scatto_recv(c, &due));
 		now = now_ns();
-		if (sent > now || sent <= last)
-			die("sent at %ju, received at %ju", (uintmax_t)sent, (uintmax_t)now);
-		samples[i] = now - sent;
-		last = sent;
+		if (due > now || due <= last)
+			die("due at %ju, received at %ju", (uintmax_t)due, (uintmax_t)now);
+		samples[i] = now - due;
+		last = due;
 		if (!i) {
 			start = now;
 			used = cpu_ns(RUSAGE_SELF);
@@ -78,8 +78,8 @@ static void consume(void *unused)
 static void measure(void)
 {
 	struct scatto_producer *p;
-	uint64_t due, now;
 	unsigned int i;
+	uint64_t due;
 	pid_t pid;
 
 	run.ch = channel(SCATTO_BACKEND_KERNEL, SCATTO_KIND_SPSC, 8, SLOTS, 0);
@@ -89,9 +89,9 @@ static void measure(void)
 	usleep(20000);
 	due = now_ns();
 	for (i = 0; i < run.events; i++) {
-		while ((now = now_ns()) < due)
+		while (now_ns() < due)
 			;
-		check("send", scatto_send(p, &now));
+		check("send", scatto_send(p, &due));
 		due += 1000000000 / run.rate;
 	}
 	reap(pid);

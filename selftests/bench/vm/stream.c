@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Kernel to user: one tracepoint, fired in a loop in the kernel, and those who record
- * it in the same 64 bytes for a process: scatto, BPF ring buffer, perf ring buffer, relayfs.
+ * it for a process: scatto, BPF ring buffer, perf ring buffer, relayfs. A program and a
+ * module for each size of records, SB_WORDS. Only that of 64 bytes measures what is lost
+ * at given rates, and the idle consumer.
  *
  *	producer_cost	ns of the loop per event beyond those without a probe, on one CPU:
  *			"stored" while there is room and nobody reads, "full" while there is
@@ -17,7 +19,8 @@
  */
 #include "stream.h"
 
-#define SLOTS		16384
+/* Not more than 4 MiB. */
+#define SLOTS		(SB_WORDS <= 32 ? 16384u : (4u << 20) / (8 * SB_WORDS))
 #define SLOTS_PACED	1024
 #define BURST		(SLOTS / 2)
 #define PATIENCE	10	/* ms: some wake late, or never */
@@ -113,7 +116,7 @@ static struct row row(const struct stream *s, const char *measure, uint32_t slot
 	return (struct row){
 		.measure = measure, .impl = s->name, .topology = "kernel-user",
 		.bytes = sizeof(struct sb_record), .batch = "1:all",
-		.slots = s->drain ? slots : 0, .regime = regime, .unit = unit,
+		.slots = slots, .regime = regime, .unit = unit,
 	};
 }
 
@@ -281,7 +284,7 @@ static void measure(const struct stream *s, unsigned int rep)
 	if (s->drain && !opt.instructions)
 		measure_flows(s, rep);
 	s->close();
-	if (!s->wait || opt.instructions || !opened(s, SLOTS_PACED, true))
+	if (SB_WORDS != 8 || !s->wait || opt.instructions || !opened(s, SLOTS_PACED, true))
 		return;
 	measure_paced(s, rep);
 	measure_idle(s, rep);

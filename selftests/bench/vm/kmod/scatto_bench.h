@@ -10,7 +10,11 @@
 #include <linux/types.h>
 
 #define SB_CHANNEL	"bench"
+
+/* Of a record. Fixed when it is compiled, so that all write it as well as they can. */
+#ifndef SB_WORDS
 #define SB_WORDS	8
+#endif
 
 /* What every probe records of event @seq, and every consumer checks. */
 struct sb_record {
