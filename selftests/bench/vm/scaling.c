@@ -115,7 +115,7 @@ static void by_size(uint32_t kind, unsigned int rep)
 	static const unsigned int log_slots[] = { 1, 6, 10, 16, 20 };
 	unsigned int i, n;
 
-	for (i = 0; i < ARRAY_LEN(log_slots); i++)
+	for (i = 0; i < ARRAY_LEN(log_slots) - opt.quick; i++)
 		one(SCATTO_BACKEND_KERNEL, kind, BYTES, 1 << log_slots[i], "slots", rep);
 	for (n = 8; n <= 4096; n *= 8)
 		one(SCATTO_BACKEND_KERNEL, kind, n, SLOTS, "bytes", rep);
@@ -153,7 +153,7 @@ static void by_producers(unsigned int rep)
 
 static void by_channels(unsigned int rep)
 {
-	unsigned int most = opt.quick ? 1000 : 10000, n = 0, to;
+	unsigned int most = opt.quick ? 100 : 10000, n = 0, to;
 	struct link *links = calloc(most, sizeof(*links));
 	struct row r = row(NULL, SCATTO_BACKEND_KERNEL, SCATTO_KIND_SPSC, BYTES, 64, NULL);
 	char regime[32];
