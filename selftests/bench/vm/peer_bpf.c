@@ -51,7 +51,7 @@ static int load(const char *name, uint32_t bytes)
 
 int bpf_open(const struct stream *s, uint32_t slots, bool wakes)
 {
-	int ret = load(s->program, slots * sizeof(struct sb_record));
+	int ret = load(s->program, buffer_bytes(slots));
 
 	if (ret)
 		bpf_close();

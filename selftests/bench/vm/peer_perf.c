@@ -48,7 +48,7 @@ int perf_open(const struct stream *s, uint32_t slots, bool wakes)
 	ret = event_id(&attr.config);
 	if (ret)
 		return ret;
-	size = slots * sizeof(struct sb_record);
+	size = buffer_bytes(slots);
 	fd = syscall(SYS_perf_event_open, &attr, -1, STREAM_CPU, -1, PERF_FLAG_FD_CLOEXEC);
 	if (fd < 0)
 		return -errno;

@@ -47,6 +47,12 @@ static inline void received(const struct sb_record *record)
 	got.n++;
 }
 
+/* Of a buffer that keeps headers, too: those of small records are larger than they. */
+static inline uint32_t buffer_bytes(uint32_t slots)
+{
+	return slots * (sizeof(struct sb_record) > 32 ? sizeof(struct sb_record) : 32);
+}
+
 int stream_attach(uint32_t probe, uint32_t slots);
 
 int bpf_open(const struct stream *s, uint32_t slots, bool wakes);
