@@ -160,18 +160,23 @@ std::vector<Case> matrix(bool many)
 	}
 	add(paced);
 	if (!opt.quick) {
-		add(with_regime(paced, Regime::paced, rate / 10));
-		if (!opt.device)
+		if (!opt.device) {
+			add(with_regime(paced, Regime::paced, rate / 10));
 			add(with_regime(paced, Regime::paced, 4 * rate));
+		}
 		add(with_processes(paced));
 	}
 
 	if (many) {
-		for (unsigned int producers : {4, 2, 8, 16, 64})
-			if (!opt.quick || producers == 4)
+		add(with_producers(kSmall, 4));
+		if (!opt.quick) {
+			for (unsigned int producers : {2, 8})
+				if (!opt.device)
+					add(with_producers(kSmall, producers));
+			for (unsigned int producers : {16, 64})
 				add(with_producers(kSmall, producers));
-		if (!opt.quick)
 			add(with_producers(with_batch(kBase, 32, 32), 4));
+		}
 	}
 
 	/* In the VM that is vm/scaling.c's. */
@@ -430,6 +435,8 @@ int main(int argc, char **argv)
 		opt.repetitions = opt.smoke ? 2 : 3;
 	if (!seconds && (opt.quick || opt.smoke))
 		opt.seconds = opt.smoke ? 0.002 : 0.02;
+	else if (!seconds && opt.device)
+		opt.seconds = 0.05;
 	if (opt.quick)
 		vain_seconds = 2;
 	if (opt.csv && !(csv = std::fopen(opt.csv, "w")))
