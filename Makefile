@@ -7,7 +7,7 @@
 #   make check-long        all of both with full counts
 #   make check-debug       all of both on kernels with KASAN, lockdep, KCSAN...
 #   make demo              scheduler events on screen, two processes exchanging events
-#   make bench             scatto beside its peers, a quarter of an hour; QUICK=1 for a glance
+#   make bench             scatto beside its peers, half an hour; QUICK=1 for a glance
 #   make lint              W=1, sparse, checkpatch, shellcheck
 #   make install           library, headers, scattoctl, man pages
 #   make modules_install   scatto.ko, scatto_sched.ko
