@@ -8,12 +8,11 @@
 #include <poll.h>
 #include <sys/epoll.h>
 
+#include "fault.h"
 #include "many.h"
 #include "kmod/scatto_test.h"
 #include "kselftest_harness.h"
 
-#define FAIL_NTH	"/proc/thread-self/fail-nth"
-#define DEBUGFS		"/sys/kernel/debug/"
 /* No call reaches as many places. */
 #define PLACES		5000
 
@@ -378,46 +377,6 @@ static int call_kernel_send(struct scene *s)
 	return ret == 1 ? 0 : ret ?: -EBADMSG;
 }
 
-/* Injecting */
-
-/* Where all of it is to fail, not only what is not allowed to wait. */
-static void inject_init(void)
-{
-	write_file(DEBUGFS "failslab/ignore-gfp-wait", "N");
-	write_file(DEBUGFS "fail_page_alloc/ignore-gfp-wait", "N");
-	write_file(DEBUGFS "fail_page_alloc/ignore-gfp-highmem", "N");
-	write_file(DEBUGFS "fail_page_alloc/min-order", "0");
-	write_file(DEBUGFS "failslab/verbose", "0");
-	write_file(DEBUGFS "fail_page_alloc/verbose", "0");
-	write_file(DEBUGFS "fail_usercopy/verbose", "0");
-}
-
-static int inject_open(void)
-{
-	int fd = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
-}
-
-static int inject_arm(int fd, unsigned int nth)
-{
-	char buf[16];
-	int n = snprintf(buf, sizeof(buf), "%u", nth);
-
-	return pwrite(fd, buf, n, 0) == n ? 0 : -errno;
-}
-
-/* Did it fail something? The read and the write count as well. */
-static bool inject_disarm(int fd)
-{
-	char buf[16] = "";
-	ssize_t n = pread(fd, buf, sizeof(buf) - 1, 0);
-
-	while (pwrite(fd, "0", 1, 0) != 1)
-		;
-	return n > 0 && atoi(buf) == 0;
-}
-
 /* One line for all of it where there is nothing to inject. */
 static __attribute__((constructor)) void need_faults(void)
 {
@@ -515,7 +474,7 @@ TEST_F_TIMEOUT(fault, every_place, 300)
 			ASSERT_EQ(0, variant->prepare(&self->s));
 		ASSERT_EQ(0, inject_arm(self->nth, nth));
 		ret = variant->call(&self->s);
-		injected = inject_disarm(self->nth);
+		injected = !inject_disarm(self->nth);
 		if (ret) {
 			EXPECT_TRUE(ret == -ENOMEM || ret == -EFAULT)
 				TH_LOG("place %u: %s", nth, strerror(-ret));

@@ -5,10 +5,13 @@
  */
 #include <sys/sysmacros.h>
 
+#include "fault.h"
 #include "util.h"
 #include "kselftest_harness.h"
 
 #define MODULE		"/lib/modules-scatto/scatto.ko"
+/* What loading reaches last is the module's own; it is less than this. */
+#define LAST_PLACES	100
 
 static int load(void)
 {
@@ -171,6 +174,41 @@ TEST_F(module, allocations)
 		end_drop(&ends[i]);
 		EXPECT_EQ(MANY - i - 1, ring_allocations());
 	}
+}
+
+/* Each allocation of its init fails once; nothing is left of a module that says so. */
+TEST_F_TIMEOUT(module, no_memory_to_load, 100)
+{
+	int nth, left, ret, failed = 0, fd = inject_open();
+
+	if (fd < 0)
+		SKIP(return, "the kernel has no fault injection");
+	inject_init();
+	ASSERT_EQ(0, unload());
+	ASSERT_EQ(0, inject_arm(fd, FAIL_NEVER));
+	ASSERT_EQ(0, load());
+	left = inject_disarm(fd);
+	ASSERT_LT(0, left);
+	nth = FAIL_NEVER - left - LAST_PLACES;
+	for (nth = nth < 1 ? 1 : nth, left = 0; !left; nth++) {
+		ASSERT_EQ(0, unload());
+		ASSERT_EQ(0, inject_arm(fd, nth));
+		ret = load();
+		left = inject_disarm(fd);
+		if (ret) {
+			EXPECT_EQ(-ENOMEM, ret);
+			EXPECT_FALSE(loaded());
+			EXPECT_EQ(-ENOENT, dev_open());
+			failed++;
+			ASSERT_EQ(0, load());
+		}
+		ret = dev_open();
+		EXPECT_LE(0, ret);
+		close(ret);
+	}
+	printf("# it has failed to load %d times\n", failed);
+	EXPECT_LT(0, failed);
+	close(fd);
 }
 
 struct tally {

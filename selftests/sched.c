@@ -4,6 +4,7 @@
  * missing but what is counted, and no stream that feeds on itself.
  */
 #include "kselftest_harness.h"
+#include "fault.h"
 #include "util.h"
 
 #include <scatto.h>
@@ -13,6 +14,8 @@
 #define MODULE		"/lib/modules-scatto/scatto_sched.ko"
 #define SCHED_PARAMS		"/sys/module/scatto_sched/parameters/"
 #define PATIENCE_NS	(PATIENCE_MS * 1000000ULL)
+/* What loading reaches last is the module's own; it is less than this. */
+#define LAST_PLACES	100
 
 static int load(const char *params)
 {
@@ -20,7 +23,9 @@ static int load(const char *params)
 
 	if (fd < 0)
 		return -errno;
-	ret = syscall(SYS_finit_module, fd, params, 0) ? -errno : 0;
+	/* One that has failed to load may not have gone entirely. */
+	wait_for((ret = syscall(SYS_finit_module, fd, params, 0) ? -errno : 0) != -EBUSY,
+		 PATIENCE_MS);
 	close(fd);
 	return ret;
 }
@@ -373,7 +378,12 @@ TEST_F(params, root_alone_by_default)
 
 TEST_F(params, owner_and_mode)
 {
-	ASSERT_EQ(0, load("name=who uid=1000 gid=1000 mode=0400"));
+	char mode[16];
+
+	ASSERT_EQ(0, load("name=who uid=1000 gid=1000 mode=0440"));
+	/* As it is written. */
+	ASSERT_EQ(5, read_file(SCHED_PARAMS "mode", mode, sizeof(mode)));
+	EXPECT_STREQ("0440\n", mode);
 	EXPECT_EQ(-ENOENT, scatto_consumer_open("sched", &self->c));
 	ASSERT_EQ(0, act_as(UID_OTHER));
 	EXPECT_EQ(-EACCES, scatto_consumer_open("who", &self->c));
@@ -415,6 +425,14 @@ TEST_F(params, starts_disabled)
 	ASSERT_EQ(0, enable(true));
 	EXPECT_EQ(0, scatto_recv_until(self->c, &ev,
 				       scatto_deadline(PATIENCE_NS)));
+
+	/* Twice is as good as once. */
+	EXPECT_EQ(0, enable(true));
+	EXPECT_EQ(0, enable(false));
+	while (!scatto_try_recv(self->c, &ev))
+		;
+	sleep_ms(50);
+	EXPECT_EQ(-EAGAIN, scatto_try_recv(self->c, &ev));
 }
 
 /* Every loss is counted, and reported where it happened. */
@@ -473,6 +491,71 @@ TEST_F(params, loss)
 	ASSERT_EQ(0, scatto_consumer_info(self->c, &info));
 	EXPECT_EQ(info.dropped, count_lost());
 	EXPECT_GE(info.dropped, lost);
+}
+
+/* Each allocation of its init fails once. */
+TEST_F_TIMEOUT(params, no_memory_to_load, 100)
+{
+	int nth, left, ret, failed = 0, fd = inject_open();
+
+	if (fd < 0)
+		SKIP(return, "the kernel has no fault injection");
+	inject_init();
+	ASSERT_EQ(0, inject_arm(fd, FAIL_NEVER));
+	ASSERT_EQ(0, load(""));
+	left = inject_disarm(fd);
+	ASSERT_LT(0, left);
+	nth = FAIL_NEVER - left - LAST_PLACES;
+	for (nth = nth < 1 ? 1 : nth, left = 0; !left; nth++) {
+		unload();
+		ASSERT_EQ(0, inject_arm(fd, nth));
+		ret = load("");
+		left = inject_disarm(fd);
+		if (!ret)
+			continue;
+		EXPECT_EQ(-ENOMEM, ret);
+		failed++;
+		/* It has kept neither the name nor a tracepoint. */
+		ASSERT_EQ(0, load(""));
+	}
+	printf("# it has failed to load %d times\n", failed);
+	EXPECT_LT(0, failed);
+	close(fd);
+}
+
+/* Likewise when it is switched on: then it is off, all of it. */
+TEST_F(params, no_memory_to_enable)
+{
+	int nth, left = 0, ret, failed = 0, fd = inject_open();
+	struct scatto_sched_event ev;
+	uint64_t sent;
+
+	if (fd < 0)
+		SKIP(return, "the kernel has no fault injection");
+	inject_init();
+	ASSERT_EQ(0, load("enabled=0"));
+	ASSERT_EQ(0, scatto_consumer_open("sched", &self->c));
+	for (nth = 1; !left; nth++) {
+		ASSERT_EQ(0, inject_arm(fd, nth));
+		ret = enable(true);
+		left = inject_disarm(fd);
+		if (ret) {
+			EXPECT_TRUE(ret == -ENOMEM || ret == -EFAULT)
+				TH_LOG("place %d: %s", nth, strerror(-ret));
+			failed++;
+			sent = count_sent();
+			sleep_ms(5);
+			EXPECT_EQ(sent, count_sent());
+			ASSERT_EQ(0, enable(true));
+		}
+		while (!scatto_try_recv(self->c, &ev))
+			;
+		EXPECT_EQ(0, scatto_recv_until(self->c, &ev, scatto_deadline(PATIENCE_NS)));
+		ASSERT_EQ(0, enable(false));
+	}
+	printf("# it has failed %d times\n", failed);
+	EXPECT_LT(0, failed);
+	close(fd);
 }
 
 /*
