@@ -386,6 +386,27 @@ TEST_F(many, claim_deadline)
 	EXPECT_EQ(-ETIMEDOUT, dev_claim(self->p[2].fd, &arg));
 }
 
+/* A claim cursor that makes no sense may at the next step of the consumer. */
+TEST_F(many, claim_behind_a_forged_cursor)
+{
+	struct claimer a = {};
+	uint64_t value, claimed;
+
+	ASSERT_EQ(CAPACITY, fill(&self->p[1]));
+	claimed = many_claimed(&self->c);
+	self->p[1].prod->claimed = claimed + 4 * CAPACITY;
+	ASSERT_EQ(0, claimer_start(&a, &self->p[0], 4, 0, -1));
+	EXPECT_EQ(end_cursor(&self->c) + 1, self->c.area->space_wake);
+	ASSERT_EQ(1, many_recv(&self->c, &value));
+	EXPECT_FALSE(claimer_done(&a, 20));
+	self->p[1].prod->claimed = claimed;
+	ASSERT_EQ(1, many_recv(&self->c, &value));
+	EXPECT_EQ(claimed + 4 - CAPACITY, self->c.area->space_wake);
+	EXPECT_EQ(CAPACITY - 2 + 4, drain(&self->c) +
+		  (claimer_join(&a) ? 0 : drain(&self->c)));
+	EXPECT_EQ(claimed, a.arg->position);
+}
+
 static void on_signal(int sig __attribute__((unused)))
 {
 }

@@ -1179,6 +1179,74 @@ TEST_F(orphan, owner_closes_over_claims)
 	EXPECT_EQ(0, chan_info(ch).repairs);
 }
 
+/* Where the claim cursor makes no sense the stamps say where the end is. */
+TEST_F(orphan, owner_closes_over_a_forged_cursor)
+{
+	struct chan *ch = &self->ch;
+
+	ASSERT_LE(0, many_send(&ch->p, BEFORE));
+	ASSERT_LE(0, many_send(&ch->p, BEFORE));
+	ch->p.prod->claimed = 1ULL << 40;
+	ASSERT_EQ(0, dev_close(ch->owner));
+	EXPECT_EQ(2, ch->c.area->end);
+	EXPECT_EQ(0, chan_info(ch).tombstones);
+}
+
+/* What is in doubt comes together, whoever has left first. */
+TEST(doubts_from_the_back)
+{
+	int owner = many_create(NULL, 0, 8, 8, 0, SCATTO_F_PAUSE);
+	struct end first, second, alive, c;
+	struct scatto_info info;
+	uint64_t at, value;
+
+	ASSERT_LE(0, owner);
+	ASSERT_EQ(0, end_open(&c, SCATTO_ROLE_CONSUMER, owner));
+	ASSERT_EQ(0, end_open(&alive, SCATTO_ROLE_PRODUCER, owner));
+	ASSERT_EQ(0, end_open(&first, SCATTO_ROLE_PRODUCER, owner));
+	ASSERT_EQ(0, end_open(&second, SCATTO_ROLE_PRODUCER, owner));
+	ASSERT_EQ(0, many_claim(&first, 1, &at));
+	ASSERT_EQ(0, many_claim(&second, 1, &at));
+	/* It may have claimed both, as far as one can see. */
+	many_intend(&alive, 0, 2);
+	end_drop(&second);
+	ASSERT_EQ(0, dev_info(owner, &info));
+	EXPECT_EQ(1, info.repair_from);
+	EXPECT_EQ(2, info.repair_to);
+	end_drop(&first);
+	ASSERT_EQ(0, dev_info(owner, &info));
+	EXPECT_EQ(0, info.repair_from);
+	EXPECT_EQ(2, info.repair_to);
+	many_intend(&alive, SCATTO_INTENT_NONE, 0);
+	ASSERT_TRUE(wait_for(many_is_tombstone(&c, 0) && many_is_tombstone(&c, 1), PATIENCE_MS));
+	EXPECT_EQ(0, many_recv(&c, &value));
+	EXPECT_EQ(0, many_recv(&c, &value));
+	end_drop(&alive);
+	end_drop(&c);
+	close(owner);
+}
+
+/* As large a claim as takes some time to look through. */
+TEST(all_of_a_large_ring)
+{
+	enum { SLOTS = 1 << 14 };
+	int owner = many_create(NULL, 0, 8, SLOTS, 0, SCATTO_F_PAUSE);
+	struct end p, c;
+	uint64_t at, value, i;
+
+	ASSERT_LE(0, owner);
+	ASSERT_EQ(0, end_open(&c, SCATTO_ROLE_CONSUMER, owner));
+	ASSERT_EQ(0, end_open(&p, SCATTO_ROLE_PRODUCER, owner));
+	ASSERT_EQ(0, many_claim(&p, SLOTS, &at));
+	many_put_stamp(&p, SLOTS / 2, 0);
+	end_drop(&p);
+	for (i = 0; i < SLOTS; i++)
+		ASSERT_EQ(i == SLOTS / 2, many_recv(&c, &value));
+	EXPECT_EQ(-EAGAIN, many_recv(&c, &value));
+	end_drop(&c);
+	close(owner);
+}
+
 /*
  * The last one gone, having written whatever it liked: the stream ends where the
  * stamps do, at most one capacity on.
