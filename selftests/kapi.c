@@ -6,6 +6,7 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 
 #include <scatto.h>
@@ -548,6 +549,33 @@ TEST_F(kapi, nothing_is_seen_past_a_hole)
 	pthread_join(script.thread, NULL);
 }
 
+/* Who polls may be further ahead of its cursor than the kernel looks at one time. */
+TEST_F(kapi, poller_far_ahead)
+{
+	enum { UNREAD = 3000, LOOKS = 3 };
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET }, got;
+	int channel, epoll = epoll_create1(EPOLL_CLOEXEC);
+	uint64_t i, value = 7;
+	struct reader r;
+
+	channel = kernel_create(self->test, "far", 8, 4096, 0);
+	ASSERT_LE(0, channel);
+	ASSERT_EQ(0, reader_open(&r, "far"));
+	for (i = 0; i < UNREAD; i++)
+		ASSERT_EQ(0, kernel_send(self->test, channel, &value, sizeof(value)));
+	for (i = 0; i < LOOKS; i++) {
+		ASSERT_EQ(0, epoll_ctl(epoll, i ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, r.end.fd, &ev));
+		EXPECT_EQ(1, epoll_wait(epoll, &got, 1, 0));
+	}
+	EXPECT_EQ(UNREAD + 1, r.end.area->data_wake);
+	EXPECT_EQ(0, epoll_wait(epoll, &got, 1, 0));
+	ASSERT_EQ(0, kernel_send(self->test, channel, &value, sizeof(value)));
+	EXPECT_EQ(1, epoll_wait(epoll, &got, 1, PATIENCE_MS));
+	close(epoll);
+	end_drop(&r.end);
+	EXPECT_EQ(0, kernel_destroy(self->test, channel));
+}
+
 TEST_F(kapi, destroyed_under_a_sleeper)
 {
 	struct pollfd pfd = { .fd = self->r.end.fd, .events = POLLIN };
@@ -973,7 +1001,7 @@ static void come_and_go(struct __test_metadata *_metadata, int test,
 	channel = kernel_create(test, "visit", sizeof(ev), 64, flags);
 	ASSERT_LE(0, channel);
 	s.storm = (struct st_storm){
-		.channel = channel, .ms = test_count(20000, 1500),
+		.channel = channel, .ms = test_count(20000, 1500) * test_slowness(),
 		.period_us = 100, .pause_us = 50,
 		.contexts = all_contexts(test, channel),
 	};
