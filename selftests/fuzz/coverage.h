@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which code of the module a sequence has reached, where the kernel has KCOV: a
- * buffer for each actor, in which the kernel notes the addresses that it passes. It
- * takes from them what KASLR has added; the kernels of vm/config have none.
+ * Which ways through the module's code a sequence has taken, where the kernel has
+ * KCOV: a buffer for each task, in which the kernel notes the addresses that it passes
+ * (but none from when the task has begun to exit). It takes from them what KASLR has
+ * added; the kernels of vm/config have none.
  */
 #ifndef SELFTESTS_FUZZ_COVERAGE_H
 #define SELFTESTS_FUZZ_COVERAGE_H
@@ -14,21 +15,23 @@
 #define KCOV_ENABLE	_IO('c', 100)
 #define KCOV_TRACE_PC	0
 
+/* For one operation; a ring is looked through by some. */
 #define KCOV_WORDS	(64 << 10)
 #define KCOV_FILE	"/sys/kernel/debug/kcov"
-#define MAX_TEXT	(1 << 20)
+#define EDGE_BITS	20
 
 struct kcov {
 	int fd;
 	uint64_t *pcs;		/* number, then as many addresses */
 };
 
-/* In memory that all share: a byte for each of the module's text. */
+/* In memory that all share. Some thousand edges: hardly two have the same hash. */
 struct coverage {
 	uint64_t base;		/* 0: there is none */
 	uint64_t size;
-	uint64_t reached;
-	uint8_t seen[MAX_TEXT];
+	uint64_t reached;	/* edges: from one address to the next */
+	uint64_t cut;		/* how often a buffer was too small */
+	uint8_t seen[1 << EDGE_BITS];
 };
 
 static bool coverage_init(struct coverage *c)
@@ -44,7 +47,7 @@ static bool coverage_init(struct coverage *c)
 
 		if (sscanf(line, "scatto %llu %*u %*s %*s %llx", &size, &base) == 2) {
 			c->base = base;
-			c->size = size < MAX_TEXT ? size : MAX_TEXT;
+			c->size = size;
 		}
 	}
 	if (f)
@@ -67,29 +70,36 @@ static int kcov_open(struct kcov *k, int at)
 }
 
 /* For the calling thread, until it ends. */
-static void kcov_begin(struct kcov *k)
+static int kcov_begin(struct kcov *k)
 {
 	if (!k->pcs)
-		return;
+		return 0;
 	__atomic_store_n(&k->pcs[0], 0, __ATOMIC_RELAXED);
-	ioctl(k->fd, KCOV_ENABLE, KCOV_TRACE_PC);
+	return ioctl(k->fd, KCOV_ENABLE, KCOV_TRACE_PC) ? -errno : 0;
 }
 
-/* How many addresses nobody has reached before. */
-static unsigned int coverage_add(struct coverage *c, const struct kcov *k)
+/* How many edges since the last call are new to all. By the thread itself. */
+static unsigned int coverage_add(struct coverage *c, struct kcov *k)
 {
-	uint64_t n, i;
+	uint64_t n, i, from = 0;
 	unsigned int news = 0;
 
 	if (!k->pcs)
 		return 0;
 	n = __atomic_load_n(&k->pcs[0], __ATOMIC_RELAXED);
-	for (i = 1; i <= n && i < KCOV_WORDS; i++) {
+	for (i = 1; i <= n; i++) {
 		uint64_t at = k->pcs[i] - c->base;
+		uint32_t edge = (uint32_t)(at + 31 * from) * 0x9e3779b1U >> (32 - EDGE_BITS);
 
-		if (at < c->size && !__atomic_exchange_n(&c->seen[at], 1, __ATOMIC_RELAXED))
+		if (at >= c->size)
+			continue;
+		from = at;
+		if (!c->seen[edge] && !__atomic_exchange_n(&c->seen[edge], 1, __ATOMIC_RELAXED))
 			news++;
 	}
+	if (n == KCOV_WORDS - 1)
+		__atomic_fetch_add(&c->cut, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&k->pcs[0], 0, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&c->reached, news, __ATOMIC_RELAXED);
 	return news;
 }

@@ -19,7 +19,7 @@
 #define FD_EPOLL	120
 #define FD_SOCKET	121	/* and the next */
 #define FD_TEST		123	/* /dev/scatto_test */
-#define FD_KCOV		124	/* one for each actor */
+#define FD_KCOV		124	/* one for each actor, and for the lane */
 #define FD_END		130
 
 #define MAX_ERRNO	136
@@ -50,6 +50,8 @@ struct lane {
 	pid_t pids[MAX_PIDS];
 	unsigned int nr_pids;
 	unsigned int at[NR_ACTORS];
+	unsigned int news;	/* see coverage.h */
+	unsigned int way;	/* how the sequence was made */
 	unsigned int failed;
 	char why[256];
 	bool joins;		/* may have the kernel join its channels */
@@ -106,8 +108,8 @@ static const short allowed[NR_CALLS][24] = {
 	[CALL_CLAIM] = { STRUCT, ENOTCONN, EPERM, EOPNOTSUPP, EBUSY, EPIPE, EUSERS, EAGAIN,
 			 ETIMEDOUT, EINTR },
 	[CALL_OTHER] = { EBADF, ENOTTY },
-	/* ENODEV: not /dev/scatto. EOVERFLOW: no file can be that long. */
-	[CALL_MMAP] = { EBADF, ENODEV, EOVERFLOW, ENOTCONN, EINVAL, EACCES, EPIPE, EBUSY, ENOMEM },
+	/* ENODEV, EPERM (executable): not /dev/scatto. EOVERFLOW: no file can be that long. */
+	[CALL_MMAP] = { EBADF, ENODEV, EPERM, EOVERFLOW, ENOTCONN, EINVAL, EACCES, EPIPE, EBUSY, ENOMEM },
 	[CALL_MUNMAP] = { EINVAL },
 	[CALL_MREMAP] = { EINVAL, EFAULT, ENOMEM },
 	[CALL_MPROTECT] = { EINVAL, EACCES, ENOMEM },

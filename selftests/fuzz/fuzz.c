@@ -4,11 +4,11 @@
  * two processes of two threads at once that share their file descriptors. What must
  * hold: no answer that the documentation does not know, nobody who hangs, channels
  * that are sane and usable afterwards, nothing left behind, and (vm/init looks) no
- * word in the kernel's log. Where the kernel has KCOV, sequences that reach new code
- * are kept and changed.
+ * word in the kernel's log. Where the kernel has KCOV, sequences that take new ways
+ * through the module are kept and changed.
  *
  *	fuzz [--seed S] [--first A] [--count N] [--seconds T | --calls N] [--jobs 1|2]
- *	     [--replay FILE] [--minimise] [--verbose]
+ *	     [--replay FILE] [--minimise] [--verbose] [--unguided]
  *
  * Sequence A of seed S is the same everywhere (but for what KCOV has taught); how
  * its actors meet is not, so --count 0 with --first repeats it until it fails.
@@ -27,18 +27,29 @@
 
 RESTORE_LIMITS
 
+/* Ways to make a sequence, and what each has brought of late. */
+enum { MADE, ENRICHED, MUTATED, NR_WAYS };
+
+static const char * const way_names[] = { "made", "enriched", "mutated" };
+
 struct corpus {
 	unsigned int n;
+	struct {
+		uint64_t sequences;
+		uint64_t news;
+		double recent;	/* news of one */
+	} way[NR_WAYS];
 	struct sequence seq[MAX_CORPUS];
 };
 
 static struct lane *lanes;
 static struct coverage *coverage;
 static struct corpus *corpus;
-static struct kcov kcovs[NR_ACTORS];
+static struct kcov kcovs[NR_ACTORS + 1];	/* the last is the lane's own */
 static unsigned char *args_pages;
 static uint64_t seed, calls_most = ~0ULL, count = ~0ULL, round_end;
 static unsigned int jobs = 2;
+static bool unguided;
 
 static void *share(size_t size)
 {
@@ -47,6 +58,18 @@ static void *share(size_t size)
 	if (p == MAP_FAILED)
 		exit(1);
 	return p;
+}
+
+/* What the calling thread has just done, operation @at: was any of that new? */
+static void note_news(struct lane *lane, unsigned int kcov, unsigned int at)
+{
+	unsigned int news = coverage_add(coverage, &kcovs[kcov]);
+
+	if (!news)
+		return;
+	__atomic_fetch_add(&lane->news, news, __ATOMIC_RELAXED);
+	if (at < lane->seq.n)
+		__atomic_store_n(&lane->seq.hot, at, __ATOMIC_RELAXED);
 }
 
 /* Actors */
@@ -108,7 +131,8 @@ static void *actor_main(void *arg)
 	const struct sequence *s = &lane->seq;
 	unsigned int i;
 
-	kcov_begin(&kcovs[a->nr]);
+	if (kcov_begin(&kcovs[a->nr]))
+		complain(a, "KCOV: %m");
 	for (i = 0; i < s->n; i++) {
 		const struct op *op = &s->op[i];
 		/* Where one is missing its neighbour does it all. */
@@ -125,6 +149,7 @@ static void *actor_main(void *arg)
 			do_fork(a, i);
 		else
 			execute(a, op);
+		note_news(lane, a->nr, i);
 	}
 	lane->at[a->nr] = MAX_OPS;
 	return NULL;
@@ -393,14 +418,15 @@ static void lane_start(struct lane *lane)
 /* Has all gone well? */
 static bool lane_run(struct lane *lane)
 {
-	unsigned int i, news = 0;
-
+	lane->news = 0;
 	lane_start(lane);
 	if (lane_reap(lane))
 		lane_judge(lane);
-	for (i = 0; i < NR_ACTORS; i++)
-		news += coverage_add(coverage, &kcovs[i]);
-	if (news && !lane->failed) {
+	note_news(lane, NR_ACTORS, MAX_OPS);
+	__atomic_fetch_add(&corpus->way[lane->way].sequences, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&corpus->way[lane->way].news, lane->news, __ATOMIC_RELAXED);
+	corpus->way[lane->way].recent += (lane->news - corpus->way[lane->way].recent) / 16;
+	if (lane->news && !lane->failed) {
 		unsigned int at = __atomic_fetch_add(&corpus->n, 1, __ATOMIC_RELAXED);
 
 		/* The oldest go first. */
@@ -451,25 +477,43 @@ static void lane_init(void)
 		dup2(fd, FD_TEST);
 		close(fd);
 	}
-	for (i = 0; i < NR_ACTORS && coverage->base; i++)
+	for (i = 0; i <= NR_ACTORS && coverage->base; i++)
 		if (kcov_open(&kcovs[i], FD_KCOV + i)) {
 			printf("# KCOV: %m\n");
 			exit(1);
 		}
+	if (kcov_begin(&kcovs[NR_ACTORS]))
+		exit(1);
 }
 
 static void lane_next(struct lane *lane, uint64_t number)
 {
-	uint64_t state = mix(seed, number);
-	unsigned int n = __atomic_load_n(&corpus->n, __ATOMIC_RELAXED);
+	uint64_t state = mix(~seed, number);
+	unsigned int n = __atomic_load_n(&corpus->n, __ATOMIC_RELAXED), i;
 
 	if (n > MAX_CORPUS)
 		n = MAX_CORPUS;
-	if (n && chance(&state) % 4)
+	/* The one that has brought most, and now and then another. */
+	lane->way = MADE;
+	if (!unguided && n) {
+		for (i = 0; i < NR_WAYS; i++)
+			if (corpus->way[i].recent > corpus->way[lane->way].recent)
+				lane->way = i;
+		if (!(chance(&state) % 4))
+			lane->way = chance(&state) % NR_WAYS;
+	}
+	sequence_make(&lane->seq, seed, number);
+	switch (lane->way) {
+	case ENRICHED:
+		for (i = 1 + chance(&state) % 8; i; i--)
+			sequence_enrich(&lane->seq, &corpus->seq[chance(&state) % n], &state);
+		break;
+	case MUTATED:
 		sequence_mutate(&lane->seq, &corpus->seq[chance(&state) % n],
 				&corpus->seq[chance(&state) % n], &state);
-	else
-		sequence_make(&lane->seq, seed, number);
+		break;
+	}
+	lane->seq.hot = 0;
 	/* Only the kernel's numbers tell lanes apart. */
 	lane->joins = number % 2 == 0 || jobs == 1;
 }
@@ -655,8 +699,13 @@ static void print_table(double seconds)
 	printf("# %llu sequences, %llu channels used after one\n",
 	       (unsigned long long)totals->sequences, (unsigned long long)totals->used);
 	if (coverage->base)
-		printf("# %llu addresses of the module reached, %u sequences kept\n",
-		       (unsigned long long)coverage->reached, corpus->n);
+		printf("# %llu edges in the module reached%s, %u sequences kept, %llu traces cut\n",
+		       (unsigned long long)coverage->reached, unguided ? " without guidance" : "",
+		       corpus->n, (unsigned long long)coverage->cut);
+	for (i = 0; i < NR_WAYS && coverage->base; i++)
+		printf("# %llu sequences were %s, with %llu new edges\n",
+		       (unsigned long long)corpus->way[i].sequences, way_names[i],
+		       (unsigned long long)corpus->way[i].news);
 	printf("# %-12s %8s %9s  others\n", "call", "us", "good");
 	for (i = 0; i < NR_CALLS; i++) {
 		uint64_t n = 0;
@@ -701,6 +750,29 @@ static bool one_round(uint64_t *next, uint64_t end)
 	return failed;
 }
 
+/* What is printed of a sequence is all of it. */
+static bool sequences_replay(void)
+{
+	struct sequence s, again;
+	unsigned int i;
+	FILE *f;
+	int ret;
+
+	for (i = 0; i < 20; i++) {
+		f = tmpfile();
+		if (!f)
+			return false;
+		sequence_make(&s, seed, i);
+		sequence_print(f, "# ", &s);
+		rewind(f);
+		ret = sequence_read(f, &again);
+		fclose(f);
+		if (ret || memcmp(&s, &again, sizeof(s)))
+			return false;
+	}
+	return true;
+}
+
 static int fuzz(uint64_t first, unsigned int seconds, int test)
 {
 	uint64_t begin = now_ns(), *next = share(MAX_LANES * sizeof(*next)), end;
@@ -708,7 +780,7 @@ static int fuzz(uint64_t first, unsigned int seconds, int test)
 	bool failed = false, unused = true;
 	unsigned int i;
 
-	printf("TAP version 13\n1..6\n# seed %llu, %u at a time%s%s%s\n", (unsigned long long)seed,
+	printf("TAP version 13\n1..7\n# seed %llu, %u at a time%s%s%s\n", (unsigned long long)seed,
 	       jobs, test >= 0 ? "" : ", no kernel producers",
 	       coverage->base ? ", with KCOV" : "", count == ~0ULL ? "" : ", some sequences");
 	/* What is allocated once is now. */
@@ -745,6 +817,7 @@ static int fuzz(uint64_t first, unsigned int seconds, int test)
 		close(test);
 	result(quota_is_back(), "each user can have what the quota allows");
 	result(module_can_go(), "the module can be removed and loaded again");
+	result(sequences_replay(), "a sequence can be read as it was printed");
 	return !!bad;
 }
 
@@ -798,6 +871,10 @@ int main(int argc, char **argv)
 			return 0;
 		if (!strcmp(argv[i], "--verbose")) {
 			options.verbose = true;
+			continue;
+		}
+		if (!strcmp(argv[i], "--unguided")) {
+			unguided = true;
 			continue;
 		}
 		if (!strcmp(argv[i], "--minimise")) {

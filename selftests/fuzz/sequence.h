@@ -71,7 +71,7 @@ struct sequence {
 	uint32_t setup;
 	uint32_t n;
 	uint32_t prologue;	/* actor 0 does these before the others start */
-	uint32_t reserved;
+	uint32_t hot;		/* the last one that went where none had been */
 	struct op op[MAX_OPS];
 };
 
@@ -261,6 +261,19 @@ static void sequence_make(struct sequence *s, uint64_t seed, uint64_t number)
 		}
 		sequence_add(s, actor, call, slot, other, rnd);
 	}
+}
+
+/* @s with what led @from to something new, somewhere. */
+static void sequence_enrich(struct sequence *s, const struct sequence *from, uint64_t *state)
+{
+	unsigned int n = 4 + chance(state) % 28, at;
+
+	if (n > from->hot + 1)
+		n = from->hot + 1;
+	if (s->prologue + n >= s->n)
+		return;
+	at = s->prologue + chance(state) % (s->n - s->prologue - n);
+	memcpy(&s->op[at], &from->op[from->hot + 1 - n], n * sizeof(s->op[0]));
 }
 
 /* One that is like @from, with something of @with. */
