@@ -84,6 +84,7 @@ static void add_words(void)
 			a->how = how;
 		}
 	}
+	add(SCATTO_KIND_MPSC, SCATTO_ROLE_PRODUCER, attack_claims, "claims of all there is", NULL);
 	add(SCATTO_KIND_MPSC, SCATTO_ROLE_PRODUCER, attack_tombstones, "tombstones for ever", NULL);
 }
 

@@ -212,6 +212,22 @@ static void attack_words(struct attacker *at)
 	}
 }
 
+/* Dies with claims of whatever there is, again and again: two words that agree. */
+static void attack_claims(struct attacker *at)
+{
+	struct end end;
+
+	while (attack_open(at, &end)) {
+		uint64_t lie = forged(VALUE_FLIP, end.prod->claimed, false, &at->seed);
+
+		many_intend(&end, end_cursor(&end), lie);
+		end.prod->claimed = lie;
+		look(at, &end);
+		end_drop(&end);
+		attack_round(at);
+	}
+}
+
 /*
  * A producer that has nothing but tombstones to say, all of the ring and again as
  * soon as they are skipped: the consumer's calls end in time all the same.

@@ -522,6 +522,8 @@ static void do_create(struct actor *a, const struct op *op)
 		arg.flags |= pick(a, 2) ? SCATTO_F_SHARED : 0;
 		arg.max_producers = pick(a, 3) ? pick(a, 9) : 0;
 	}
+	if (!pick(a, 16))
+		arg.max_producers = boundary(a);
 	if (pick(a, 2)) {
 		lane_name(a, arg.name, pick(a, 4));
 		arg.mode = pick(a, 2) ? 0666 : pick(a, 0667) & 0666;
@@ -531,8 +533,12 @@ static void do_create(struct actor *a, const struct op *op)
 	       "slot %u kind %u flags %#x slot_size %u capacity %llu producers %u name '%.8s' mode %o",
 	       op->slot, arg.kind, arg.flags, arg.slot_size, arg.capacity, arg.max_producers,
 	       arg.name, arg.mode);
-	if (!ret && answer_is_good(a, op) && !arg.id)
+	if (ret || !answer_is_good(a, op))
+		return;
+	if (!arg.id)
 		complain(a, "CREATE reports no id");
+	if (arg.max_producers > (arg.kind == SCATTO_KIND_MPSC ? SCATTO_MAX_PRODUCERS : 1))
+		complain(a, "CREATE of %u producers works", arg.max_producers);
 }
 
 static long do_attach(struct actor *a, const struct op *op)
