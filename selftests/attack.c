@@ -416,12 +416,12 @@ static void trial_begin(struct trial *t)
 /* Gone by itself, within PATIENCE_MS? Else it is killed, and that works. */
 static bool gone(struct trial *t, pid_t pid, int *status)
 {
-	bool went = wait_for(waitpid(pid, status, WNOHANG) == pid, PATIENCE_MS);
+	bool went = wait_for(waitpid(pid, status, WNOHANG) == pid, PATIENCE_MS * test_slowness());
 
 	if (went)
 		return true;
 	kill(pid, SIGKILL);
-	if (!wait_for(waitpid(pid, status, WNOHANG) == pid, PATIENCE_MS))
+	if (!wait_for(waitpid(pid, status, WNOHANG) == pid, PATIENCE_MS * test_slowness()))
 		fail(t, "a process does not die");
 	return false;
 }
