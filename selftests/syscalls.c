@@ -264,9 +264,10 @@ static void reader_run(struct scatto_channel *ch, uint64_t n)
 		_exit(1);
 	for (i = 0; i < n; i++) {
 		info.claims = claims;
-		/* Two looks, as one may see half of a grant. */
+		/* Two looks, as one may see half of a grant, by a CPU that is slow. */
 		do {
 			before = info.claims;
+			sleep_ms(5);
 			if (scatto_channel_info(ch, &info))
 				_exit(2);
 		} while (!info.claimers || info.claims == claims || info.claims != before);
