@@ -851,20 +851,22 @@ static bool is_satisfied(struct judge *j, unsigned int i)
 	uint32_t cause = __atomic_load_n(&a->waits_for, __ATOMIC_ACQUIRE);
 	uint64_t room = CAPACITY - (position_of(w) - end_cursor(w));
 	uint64_t want = a->want;
+	/* Who was killed on the way to sleep has never slept. */
+	uint32_t theirs = other->dead ? NOTHING : other->waits_for;
 
 	if (cause == NOTHING || has_left(a))
 		return true;
 	switch (cause) {
 	case DATA:
-		if (a->enough && (other->waits_for == SPACE || other->waits_for == ROOM))
+		if (a->enough && (theirs == SPACE || theirs == ROOM))
 			want = a->enough;
 		return reached(w, SCATTO_ROLE_CONSUMER, want);
 	case SPACE:
-		if (a->enough && other->waits_for == DATA)
+		if (a->enough && theirs == DATA)
 			want = a->enough;
 		return reached(w, SCATTO_ROLE_PRODUCER, want);
 	case ROOM:
-		if (other->waits_for == ROOM && other->want > want)
+		if (theirs == ROOM && other->want > want)
 			want = other->want;
 		return is_refused(w) || room >= want;
 	case IN:
