@@ -912,7 +912,8 @@ static uint64_t kworkers_ms(void)
 	while (proc && (entry = readdir(proc))) {
 		snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
 		if (read_file(path, buf, sizeof(buf)) > 0 && strstr(buf, "(kworker/u") &&
-		    sscanf(strrchr(buf, ')'), ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld",
+		    sscanf(strrchr(buf, ')'),
+			   ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld",
 			   &user, &sys) == 2)
 			ticks += user + sys;
 	}
