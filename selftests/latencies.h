@@ -29,7 +29,9 @@ struct wait_for_cpu {
 
 #define STALL_NS	1000000ULL
 
-/* When the machine did not run even who came before all others. */
+/* When a CPU did not run even who came before all others. */
+#define STALL_CPUS	4	/* that are looked at */
+
 struct stalls {
 	volatile unsigned int n;
 	struct stall {
@@ -73,7 +75,7 @@ struct tracer {
 		uint64_t ns;
 	} late[16];
 	unsigned int nr_late;
-	const struct stalls *stalls;	/* those of the machine, if anybody notes them */
+	const struct stalls *stalls;	/* of STALL_CPUS, if anybody notes them */
 	pid_t orphan;			/* tid of the event before; 0: another event */
 	uint64_t orphan_ns;
 	struct latencies *idle;		/* of exits, while there are only others' */
@@ -128,19 +130,26 @@ static inline void stall_add(struct stalls *s, uint64_t from, uint64_t to)
 	s->n++;
 }
 
+/* On the CPU where it was most: whoever was held up may have been there. */
 static inline uint64_t stalls_between(const struct stalls *s, uint64_t from, uint64_t to)
 {
-	uint64_t ns = 0;
-	unsigned int i;
+	uint64_t most = 0;
+	unsigned int cpu, i;
 
-	for (i = 0; s && i < s->n && i < ARRAY_LEN(s->at); i++) {
-		uint64_t begin = s->at[i].from > from ? s->at[i].from : from;
-		uint64_t end = s->at[i].to < to ? s->at[i].to : to;
+	for (cpu = 0; s && cpu < STALL_CPUS; cpu++, s++) {
+		uint64_t ns = 0;
 
-		if (begin < end)
-			ns += end - begin;
+		for (i = 0; i < s->n && i < ARRAY_LEN(s->at); i++) {
+			uint64_t begin = s->at[i].from > from ? s->at[i].from : from;
+			uint64_t end = s->at[i].to < to ? s->at[i].to : to;
+
+			if (begin < end)
+				ns += end - begin;
+		}
+		if (ns > most)
+			most = ns;
 	}
-	return ns;
+	return most;
 }
 
 static inline void latency_add(struct latencies *lat, uint64_t ns)
@@ -395,13 +404,16 @@ static inline void latencies_print(struct latencies *lat, const char *what)
 static inline void stalls_print(const struct stalls *s)
 {
 	uint64_t most = 0;
-	unsigned int i;
+	unsigned int cpu, i, n = 0;
 
-	for (i = 0; i < s->n && i < ARRAY_LEN(s->at); i++)
-		if (s->at[i].to - s->at[i].from > most)
-			most = s->at[i].to - s->at[i].from;
+	for (cpu = 0; cpu < STALL_CPUS; cpu++, s++) {
+		n += s->n;
+		for (i = 0; i < s->n && i < ARRAY_LEN(s->at); i++)
+			if (s->at[i].to - s->at[i].from > most)
+				most = s->at[i].to - s->at[i].from;
+	}
 	printf("# control: a sleep of 1 ms took %.0f ms or more too long %u times, at most %.2f\n",
-	       STALL_NS / 1e6, s->n, most / 1e6);
+	       STALL_NS / 1e6, n, most / 1e6);
 }
 
 /* Below which so many in a hundred are; sorted by latencies_print(). */

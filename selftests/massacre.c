@@ -68,7 +68,7 @@ struct shared {
 	volatile uint64_t position;	/* where it is */
 	volatile uint32_t done;
 	uint64_t stall_ns;		/* longest that a bystander was off the CPU */
-	struct stalls stalls;		/* when a sleeper should have run and did not */
+	struct stalls stalls[STALL_CPUS];	/* when a sleeper should have run and did not */
 	char wrong[256];		/* what it complains about */
 	struct life lives[];
 };
@@ -530,23 +530,22 @@ static void note_most(uint64_t *at, uint64_t ns)
 		;
 }
 
-/*
- * Sleeps as the repair of what is in doubt does, with the same priority: when it is late
- * the machine is.
- */
-static pid_t sleeper_begin(struct shared *sh)
+/* Comes before all others on its CPU: when it is late the machine is. */
+static pid_t sleeper_begin(struct stalls *stalls, int cpu)
 {
+	struct sched_param fifo = { .sched_priority = 1 };
 	pid_t pid = spawn();
 	uint64_t due;
 
 	if (pid)
 		return pid;
-	setpriority(PRIO_PROCESS, 0, -20);
+	if (pin(cpu) || sched_setscheduler(0, SCHED_FIFO, &fifo))
+		_exit(1);
 	for (;;) {
 		due = now_ns() + 1000000;
 		usleep(1000);
 		if (now_ns() > due + STALL_NS)
-			stall_add(&sh->stalls, due, now_ns());
+			stall_add(stalls, due, now_ns());
 	}
 }
 
@@ -615,7 +614,7 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 	struct end keeper;
 	struct tracer tracer;
 	long long free_kb = 0;
-	pid_t pid[PRODUCERS], bystander[BYSTANDERS], consumer, sleeper;
+	pid_t pid[PRODUCERS], bystander[BYSTANDERS], consumer, sleeper[STALL_CPUS];
 	struct shared *sh;
 	unsigned int j, gap = 0, wrong = 0;
 	bool trace;
@@ -627,7 +626,7 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 	owner = many_create(NULL, 0, sizeof(struct event), CAPACITY, 2 * PRODUCERS, 0);
 	ASSERT_LE(0, owner);
 	trace = !tracer_start(&tracer);
-	tracer.stalls = &sh->stalls;
+	tracer.stalls = sh->stalls;
 	lat.most = kills + 3 * PRODUCERS;
 	idle.most = kills / 2 + 100;
 	own.most = lat.most;
@@ -653,7 +652,8 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 
 	for (j = 0; j < BYSTANDERS; j++)
 		bystander[j] = bystander_begin(sh, chance(&seed));
-	sleeper = sleeper_begin(sh);
+	for (j = 0; j < STALL_CPUS && j < (unsigned int)cpus_online(); j++)
+		sleeper[j] = sleeper_begin(&sh->stalls[j], j);
 
 	dev_info(owner, &info);
 	tracer.id = info.id;
@@ -714,7 +714,8 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 	}
 	for (j = 0; j < BYSTANDERS; j++)
 		kill_and_reap(bystander[j]);
-	kill_and_reap(sleeper);
+	for (j = 0; j < STALL_CPUS && j < (unsigned int)cpus_online(); j++)
+		kill_and_reap(sleeper[j]);
 	EXPECT_TRUE(wait_for(sh->done, 2 * PATIENCE_MS));
 	EXPECT_EQ('\0', sh->wrong[0])
 		TH_LOG("%s", sh->wrong);
@@ -765,7 +766,7 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 		latencies_print(&net, "exit to repaired, less waits for the CPU and stalls");
 		printf("# control: a process without a channel is off the CPU for up to %.2f ms\n",
 		       sh->stall_ns / 1e6);
-		stalls_print(&sh->stalls);
+		stalls_print(sh->stalls);
 		tracer_stop(&tracer);
 		/* Some die before they are attached. */
 		EXPECT_LE(i / 2, lat.n);
