@@ -114,7 +114,7 @@ struct scatto_many {
 	u64 repair_lo;			/* hull of what is undecided; empty if equal */
 	u64 repair_hi;
 	u64 repairs;
-	bool doubt;			/* counted in the quota */
+	bool doubt;			/* counted in the quota; under the lock, as the hull */
 	unsigned int backoff;		/* of the work, in us */
 	unsigned int nap;		/* the same below a jiffy; hint, no lock */
 	struct scatto_cover *cover;	/* for one pass */

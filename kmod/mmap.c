@@ -132,7 +132,7 @@ int scatto_mmap(struct file *file, struct vm_area_struct *vma)
 	 */
 	ret = scatto_mmap_pages(ch, region, vma);
 	if (ret) {
-		/* Nor is what cannot be written counted any more: mm itself unmaps later. */
+		/* Counted until nothing can be written any more: mm itself unmaps later. */
 		zap_special_vma_range(vma, vma->vm_start, region->size);
 		mutex_lock(&ch->lock);
 		scatto_endpoint_not_mapped(ep, scatto_vma_writable(vma));

@@ -27,7 +27,8 @@ struct scatto_user {
 	kuid_t uid;
 	unsigned long bytes;
 	unsigned long channels;
-	atomic_t in_doubt;	/* channels that repair.c looks at again and again */
+	/* Channels that repair.c looks at again and again. A number to pace by: orders nothing. */
+	atomic_t in_doubt;
 };
 
 /* Parameters are written plainly, by kernel/params.c. */
