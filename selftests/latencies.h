@@ -109,7 +109,7 @@ static inline int tracer_start(struct tracer *t)
 	    write_file(TRACING "events/sched/sched_process_exit/enable", "1") ||
 	    write_file(TRACING "events/scatto/scatto_orphan/enable", "1") ||
 	    write_file(TRACING "events/scatto/scatto_repair/enable", "1") ||
-	    write_file(SWITCHES "events/sched/sched_switch/enable", "1"))
+	    (test_is_long() && write_file(SWITCHES "events/sched/sched_switch/enable", "1")))
 		return -ENOENT;
 	t->pipe = open(TRACING "trace_pipe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	return t->pipe < 0 ? -errno : 0;

