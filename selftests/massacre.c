@@ -764,7 +764,7 @@ TEST_F_TIMEOUT(massacre, at_random, 3000)
 		latencies_print(&own, "of that, from its last unmapping to repaired");
 		latencies_print(&doubt, "the same where a living one left it in doubt");
 		if (test_is_long())
-			latencies_print(&net, "exit to repaired, less waits for the CPU and stalls");
+			latencies_print(&net, "exit to repaired, less waits and stalls");
 		printf("# control: a process without a channel is off the CPU for up to %.2f ms\n",
 		       sh->stall_ns / 1e6);
 		stalls_print(sh->stalls);
