@@ -30,7 +30,10 @@ result() {
 		;;
 	*)
 		echo "not ok $n $2"
-		tail -60 "$dir/out" | sed 's/^/# /'
+		grep -v '^ok ' "$dir/out" |
+			grep -E -A 30 '^not ok|:Expected |error|Sanitizer' | head -60 >"$dir/why"
+		[ -s "$dir/why" ] || tail -60 "$dir/out" >"$dir/why"
+		sed 's/^/# /' "$dir/why"
 		fails=$((fails + 1))
 		;;
 	esac

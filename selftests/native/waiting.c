@@ -366,7 +366,8 @@ TEST_F(wait, not_both_for_ever)
 		EXPECT_EQ(4, put.ret);
 		ASSERT_EQ(0, scatto_send(self->r.p, &v));
 		finish(&get);
-		EXPECT_EQ(5, get.ret);
+		/* It may have been on its way back, as well. */
+		EXPECT_LE(4, get.ret);
 	}
 }
 
