@@ -17,7 +17,7 @@
 #define SWITCHES	"/sys/kernel/tracing/instances/switches/"
 
 /* Beyond this, who waited for the CPU is looked up. */
-#define LATE_NS		2000000U
+#define LATE_NS		5000000U
 
 /* One that is late: how long did @tid wait for the CPU from @from to @to? */
 struct wait_for_cpu {
@@ -101,7 +101,7 @@ static inline int tracer_start(struct tracer *t)
 	write_file(TRACING "trace", " ");
 	write_file(TRACING "events/signal/signal_deliver/filter", "sig == 9");
 	write_file(SWITCHES "trace_clock", "mono");
-	write_file(SWITCHES "buffer_size_kb", "256");
+	write_file(SWITCHES "buffer_size_kb", "512");
 	write_file(SWITCHES "events/sched/sched_switch/filter",
 		   "prev_comm == \"%1$s\" || next_comm == \"%1$s\"",
 		   comm);
@@ -219,8 +219,15 @@ static inline void tracer_late(struct tracer *t)
 	pid_t tid, prev, other;
 	unsigned int i, j;
 	uint64_t ns;
+	int len;
 
-	if (!t->nr_late || read_file(SWITCHES "trace", buf, sizeof(buf)) < 0)
+	if (!t->nr_late)
+		return;
+	/* What is written to while it is read comes with holes. */
+	write_file(SWITCHES "tracing_on", "0");
+	len = read_file(SWITCHES "trace", buf, sizeof(buf));
+	write_file(SWITCHES "tracing_on", "1");
+	if (len < 0)
 		return;
 	for (line = buf; *line; line = next) {
 		next = strchrnul(line, '\n');
@@ -253,7 +260,7 @@ static inline void tracer_late(struct tracer *t)
 		ns = late->ns - (waits > stalled ? waits : stalled);
 		latency_add(t->net, ns);
 		/* What this does not explain, one can look into. */
-		for (j = 0; j < late->n && ns > 2 * LATE_NS; j++)
+		for (j = 0; j < late->n && ns > LATE_NS; j++)
 			printf("# late: %d from %.3f ms on for %.3f ms, waits %.3f ms\n",
 			       late->w[j].tid, (late->w[j].from - late->w[0].from) / 1e6,
 			       (late->w[j].to - late->w[j].from) / 1e6,
