@@ -19,12 +19,22 @@
 /* Beyond this, who waited for the CPU is looked up. */
 #define LATE_NS		5000000U
 
-/* One that is late: how long did @tid wait for the CPU from @from to @to? */
+/*
+ * One that is late: how long did @tid wait for the CPU from @from to @to? The dying
+ * also waits for who has a lock of the kernel's own and is not on the CPU: that of a
+ * file's mappings, when others fork. Asleep in a module's function it does not count.
+ */
 struct wait_for_cpu {
 	pid_t tid;
 	uint64_t from, to;
 	uint64_t ns;
-	uint64_t since;			/* runnable and not running; 0: else */
+	uint64_t since;			/* when that began; 0: it does not wait */
+};
+
+/* The last stack of one that sleeps uninterruptibly; it stands beside the switch. */
+struct sleep_stack {
+	pid_t tid;
+	bool in_module;
 };
 
 #define STALL_NS	1000000ULL
@@ -105,6 +115,12 @@ static inline int tracer_start(struct tracer *t)
 	write_file(SWITCHES "events/sched/sched_switch/filter",
 		   "prev_comm == \"%1$s\" || next_comm == \"%1$s\"",
 		   comm);
+	/* Functions of modules tell by their addresses. */
+	write_file(SWITCHES "options/sym-addr", "1");
+	if (test_is_long() &&
+	    write_file(SWITCHES "events/sched/sched_switch/trigger",
+		       "stacktrace if prev_state == 2 && prev_comm == \"%s\"", comm))
+		return -ENOENT;
 	if (write_file(TRACING "events/signal/signal_deliver/enable", "1") ||
 	    write_file(TRACING "events/sched/sched_process_exit/enable", "1") ||
 	    write_file(TRACING "events/scatto/scatto_orphan/enable", "1") ||
@@ -193,19 +209,48 @@ static inline void waited(struct wait_for_cpu *w, uint64_t until)
 	w->since = 0;
 }
 
-static inline void waits_add(struct late *late, unsigned int n, pid_t prev, char state,
+static inline void waits_add(struct late *late, pid_t prev, bool waits, bool sleeps,
 			     pid_t next, uint64_t ns)
 {
 	unsigned int i;
 
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < late->n; i++) {
 		struct wait_for_cpu *w = &late->w[i];
 
 		if (next == w->tid)
 			waited(w, ns);
 		if (prev == w->tid)
-			w->since = state == 'R' ? ns : 0;
+			w->since = waits || (!i && sleeps) ? ns : 0;
 	}
+}
+
+/* Above the kernel's own functions, which have half a gigabyte or one to themselves. */
+static inline uint64_t modules_begin(void)
+{
+	static uint64_t begin;
+	char text[32] = "";
+
+	if (!begin && read_file("/sys/module/scatto/sections/.text", text, sizeof(text)) > 0)
+		begin = strtoull(text, NULL, 16) & ~0x1fffffffULL;
+	return begin;
+}
+
+/* True if @line is part of a stack, of which @stack notes what matters. */
+static inline bool stack_line(struct sleep_stack *stack, char *line)
+{
+	unsigned long long at;
+	char *event;
+
+	if (strstr(line, "<stack trace>")) {
+		stack->in_module = false;
+		if (!trace_parse(line, &stack->tid, &event))
+			stack->tid = 0;
+		return true;
+	}
+	if (sscanf(line, " => %*s <%llx>", &at) != 1)
+		return false;
+	stack->in_module |= at >= modules_begin();
+	return true;
 }
 
 /*
@@ -217,8 +262,10 @@ static inline void tracer_late(struct tracer *t)
 	static char buf[16 << 20];
 	char *line, *next, *event, state;
 	pid_t tid, prev, other;
+	struct sleep_stack stack = {};
 	unsigned int i, j;
 	uint64_t ns;
+	bool ours;
 	int len;
 
 	if (!t->nr_late)
@@ -233,6 +280,12 @@ static inline void tracer_late(struct tracer *t)
 		next = strchrnul(line, '\n');
 		if (*next)
 			*next++ = '\0';
+		if (stack_line(&stack, line)) {
+			for (i = 0; i < t->nr_late && stack.in_module; i++)
+				if (t->late[i].w[0].tid == stack.tid)
+					t->late[i].w[0].since = 0;
+			continue;
+		}
 		ns = *line == '#' ? 0 : trace_parse(line, &tid, &event);
 		if (!ns)
 			continue;
@@ -243,8 +296,12 @@ static inline void tracer_late(struct tracer *t)
 		event = strstr(event, " next_pid=");
 		if (!event || sscanf(event, " next_pid=%d", &other) != 1)
 			continue;
+		ours = stack.tid == prev && stack.in_module;
 		for (i = 0; i < t->nr_late; i++)
-			waits_add(&t->late[i], t->late[i].n, prev, state, other, ns);
+			waits_add(&t->late[i], prev, state == 'R', state == 'D' && !ours, other,
+				  ns);
+		if (stack.tid == prev)
+			stack = (struct sleep_stack){};
 	}
 	for (i = 0; i < t->nr_late; i++) {
 		struct late *late = &t->late[i];
