@@ -21,17 +21,18 @@
 
 /*
  * One that is late: how long did @tid wait for the CPU from @from to @to? The dying
- * also waits for who has a lock of the kernel's own and is not on the CPU: that of a
- * file's mappings, when others fork. Asleep in a module's function it does not count.
+ * also waits for locks of the kernel's own, mostly that of a file's mappings while
+ * others fork: what it sleeps uninterruptibly with no module in its stack.
  */
 struct wait_for_cpu {
 	pid_t tid;
 	uint64_t from, to;
 	uint64_t ns;
 	uint64_t since;			/* when that began; 0: it does not wait */
+	uint64_t asleep;		/* the same while its stack is not known */
 };
 
-/* The last stack of one that sleeps uninterruptibly; it stands beside the switch. */
+/* Of one that sleeps uninterruptibly; it stands before or behind the switch. */
 struct sleep_stack {
 	pid_t tid;
 	bool in_module;
@@ -209,18 +210,33 @@ static inline void waited(struct wait_for_cpu *w, uint64_t until)
 	w->since = 0;
 }
 
-static inline void waits_add(struct late *late, pid_t prev, bool waits, bool sleeps,
-			     pid_t next, uint64_t ns)
+/* @stack is complete: does who sleeps there wait? */
+static inline void stack_judge(struct sleep_stack *stack, struct wait_for_cpu *w)
+{
+	if (!w->asleep || w->tid != stack->tid)
+		return;
+	w->since = stack->in_module ? 0 : w->asleep;
+	w->asleep = 0;
+	stack->tid = 0;
+}
+
+static inline void waits_add(struct late *late, struct sleep_stack *stack, pid_t prev,
+			     char state, pid_t next, uint64_t ns)
 {
 	unsigned int i;
 
 	for (i = 0; i < late->n; i++) {
 		struct wait_for_cpu *w = &late->w[i];
 
-		if (next == w->tid)
+		if (next == w->tid) {
 			waited(w, ns);
-		if (prev == w->tid)
-			w->since = waits || (!i && sleeps) ? ns : 0;
+			w->asleep = 0;
+		}
+		if (prev == w->tid) {
+			w->since = state == 'R' ? ns : 0;
+			w->asleep = !i && state == 'D' ? ns : 0;
+			stack_judge(stack, w);
+		}
 	}
 }
 
@@ -265,7 +281,6 @@ static inline void tracer_late(struct tracer *t)
 	struct sleep_stack stack = {};
 	unsigned int i, j;
 	uint64_t ns;
-	bool ours;
 	int len;
 
 	if (!t->nr_late)
@@ -273,6 +288,7 @@ static inline void tracer_late(struct tracer *t)
 	/* What is written to while it is read comes with holes. */
 	write_file(SWITCHES "tracing_on", "0");
 	len = read_file(SWITCHES "trace", buf, sizeof(buf));
+	write_file(SWITCHES "trace", " ");
 	write_file(SWITCHES "tracing_on", "1");
 	if (len < 0)
 		return;
@@ -280,12 +296,10 @@ static inline void tracer_late(struct tracer *t)
 		next = strchrnul(line, '\n');
 		if (*next)
 			*next++ = '\0';
-		if (stack_line(&stack, line)) {
-			for (i = 0; i < t->nr_late && stack.in_module; i++)
-				if (t->late[i].w[0].tid == stack.tid)
-					t->late[i].w[0].since = 0;
+		if (stack_line(&stack, line))
 			continue;
-		}
+		for (i = 0; i < t->nr_late; i++)
+			stack_judge(&stack, &t->late[i].w[0]);
 		ns = *line == '#' ? 0 : trace_parse(line, &tid, &event);
 		if (!ns)
 			continue;
@@ -296,12 +310,10 @@ static inline void tracer_late(struct tracer *t)
 		event = strstr(event, " next_pid=");
 		if (!event || sscanf(event, " next_pid=%d", &other) != 1)
 			continue;
-		ours = stack.tid == prev && stack.in_module;
 		for (i = 0; i < t->nr_late; i++)
-			waits_add(&t->late[i], prev, state == 'R', state == 'D' && !ours, other,
-				  ns);
-		if (stack.tid == prev)
-			stack = (struct sleep_stack){};
+			waits_add(&t->late[i], &stack, prev, state, other, ns);
+		if (stack.tid == other)
+			stack.tid = 0;
 	}
 	for (i = 0; i < t->nr_late; i++) {
 		struct late *late = &t->late[i];
@@ -310,7 +322,9 @@ static inline void tracer_late(struct tracer *t)
 		uint64_t waits = 0;
 
 		for (j = 0; j < late->n; j++) {
-			waited(&late->w[j], late->w[j].to);
+			/* The dying ran when it said that it could no longer write. */
+			if (j)
+				waited(&late->w[j], late->w[j].to);
 			waits += late->w[j].ns;
 		}
 		/* The one may be part of the other. */
@@ -446,6 +460,15 @@ static inline void tracer_read(struct tracer *t)
 	}
 	if (!t->nr_open)
 		tracer_late(t);
+}
+
+/* The last has nobody behind it that would tell. */
+static inline void tracer_finish(struct tracer *t)
+{
+	tracer_read(t);
+	if (t->orphan)
+		tracer_complete(t, t->orphan_ns);
+	tracer_late(t);
 }
 
 static int latency_compare(const void *a, const void *b)

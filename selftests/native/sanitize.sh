@@ -31,7 +31,7 @@ result() {
 	*)
 		echo "not ok $n $2"
 		grep -v '^ok ' "$dir/out" |
-			grep -E -A 30 '^not ok|:Expected |error|Sanitizer' | head -60 >"$dir/why"
+			grep -E -A 30 '^not ok|:Expected |error|Sanitizer|terminated|failed at step' | head -60 >"$dir/why"
 		[ -s "$dir/why" ] || tail -60 "$dir/out" >"$dir/why"
 		sed 's/^/# /' "$dir/why"
 		fails=$((fails + 1))
@@ -58,7 +58,13 @@ sanitize() {
 	flags="-O0 -g1 -std=gnu11 -D_GNU_SOURCE= -fsanitize=$2 -I$here -I$top/lib/include -I$top/uapi"
 	for f in "$top"/lib/*.c; do
 		echo "$flags -c $f -o $dir/$1/$(basename "$f" .c).o"
-	done | compile || return 1
+	done | compile 2>"$dir/errors" || {
+		cp "$dir/errors" "$dir/out"
+		for t in $tests; do
+			result 1 "$1 $t"
+		done
+		return
+	}
 	for t in $tests; do
 		echo "$flags -isystem $kselftest $here/$t.c $dir/$1/*.o -pthread -o $dir/$1/$t"
 	done | compile 2>"$dir/errors"
