@@ -283,7 +283,8 @@ static inline void tracer_late(struct tracer *t)
 	uint64_t ns;
 	int len;
 
-	if (!t->nr_late)
+	/* In the short form nobody has noted the switches. */
+	if (!t->nr_late || !test_is_long())
 		return;
 	/* What is written to while it is read comes with holes. */
 	write_file(SWITCHES "tracing_on", "0");
