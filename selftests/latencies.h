@@ -32,10 +32,11 @@ struct wait_for_cpu {
 	uint64_t asleep;		/* the same while its stack is not known */
 };
 
-/* Of one that sleeps uninterruptibly; it stands before or behind the switch. */
+/* Of one that sleeps uninterruptibly; it stands behind the switch. */
 struct sleep_stack {
 	pid_t tid;
-	bool in_module;
+	unsigned int frames;
+	bool in_module;			/* or not known */
 };
 
 #define STALL_NS	1000000ULL
@@ -73,6 +74,7 @@ struct tracer {
 		uint64_t orphan_ns;	/* it could no longer write */
 	} open[64];
 	unsigned int nr_open;
+	unsigned int dropped;		/* orphans of which that is not known */
 	/* Looks at what is undecided, and who was in the way. */
 	struct look {
 		uint64_t ns;
@@ -117,10 +119,10 @@ static inline int tracer_start(struct tracer *t)
 		   "prev_comm == \"%1$s\" || next_comm == \"%1$s\"",
 		   comm);
 	/* Functions of modules tell by their addresses. */
-	write_file(SWITCHES "options/sym-addr", "1");
 	if (test_is_long() &&
-	    write_file(SWITCHES "events/sched/sched_switch/trigger",
-		       "stacktrace if prev_state == 2 && prev_comm == \"%s\"", comm))
+	    (write_file(SWITCHES "options/sym-addr", "1") ||
+	     write_file(SWITCHES "events/sched/sched_switch/trigger",
+			"stacktrace if prev_state == 2 && prev_comm == \"%s\"", comm)))
 		return -ENOENT;
 	if (write_file(TRACING "events/signal/signal_deliver/enable", "1") ||
 	    write_file(TRACING "events/sched/sched_process_exit/enable", "1") ||
@@ -210,18 +212,8 @@ static inline void waited(struct wait_for_cpu *w, uint64_t until)
 	w->since = 0;
 }
 
-/* @stack is complete: does who sleeps there wait? */
-static inline void stack_judge(struct sleep_stack *stack, struct wait_for_cpu *w)
-{
-	if (!w->asleep || w->tid != stack->tid)
-		return;
-	w->since = stack->in_module ? 0 : w->asleep;
-	w->asleep = 0;
-	stack->tid = 0;
-}
-
-static inline void waits_add(struct late *late, struct sleep_stack *stack, pid_t prev,
-			     char state, pid_t next, uint64_t ns)
+static inline void waits_add(struct late *late, pid_t prev, char state, pid_t next,
+			     uint64_t ns)
 {
 	unsigned int i;
 
@@ -235,8 +227,19 @@ static inline void waits_add(struct late *late, struct sleep_stack *stack, pid_t
 		if (prev == w->tid) {
 			w->since = state == 'R' ? ns : 0;
 			w->asleep = !i && state == 'D' ? ns : 0;
-			stack_judge(stack, w);
 		}
+	}
+}
+
+/* From here on there is more than was known before: what has been found is in doubt. */
+static inline void waits_forget(struct late *late)
+{
+	unsigned int i;
+
+	for (i = 0; i < late->n; i++) {
+		late->w[i].ns = 0;
+		late->w[i].since = 0;
+		late->w[i].asleep = 0;
 	}
 }
 
@@ -251,22 +254,23 @@ static inline uint64_t modules_begin(void)
 	return begin;
 }
 
-/* True if @line is part of a stack, of which @stack notes what matters. */
-static inline bool stack_line(struct sleep_stack *stack, char *line)
+/* @line is a function of it. */
+static inline void stack_add(struct sleep_stack *stack, const char *line)
 {
-	unsigned long long at;
-	char *event;
+	const char *at = strrchr(line, '<');
 
-	if (strstr(line, "<stack trace>")) {
-		stack->in_module = false;
-		if (!trace_parse(line, &stack->tid, &event))
-			stack->tid = 0;
-		return true;
-	}
-	if (sscanf(line, " => %*s <%llx>", &at) != 1)
-		return false;
-	stack->in_module |= at >= modules_begin();
-	return true;
+	stack->frames++;
+	stack->in_module |= !at || strtoull(at + 1, NULL, 16) >= modules_begin();
+}
+
+/* @stack is complete: does who sleeps there wait? */
+static inline void stack_judge(const struct sleep_stack *stack, struct wait_for_cpu *w)
+{
+	if (!w->asleep || w->tid != stack->tid)
+		return;
+	if (stack->frames && !stack->in_module)
+		w->since = w->asleep;
+	w->asleep = 0;
 }
 
 /*
@@ -291,16 +295,27 @@ static inline void tracer_late(struct tracer *t)
 	len = read_file(SWITCHES "trace", buf, sizeof(buf));
 	write_file(SWITCHES "trace", " ");
 	write_file(SWITCHES "tracing_on", "1");
-	if (len < 0)
+	if (len < 0 || len == sizeof(buf) - 1)
 		return;
 	for (line = buf; *line; line = next) {
 		next = strchrnul(line, '\n');
 		if (*next)
 			*next++ = '\0';
-		if (stack_line(&stack, line))
+		if (!strncmp(line, " => ", 4)) {
+			stack_add(&stack, line);
 			continue;
+		}
 		for (i = 0; i < t->nr_late; i++)
 			stack_judge(&stack, &t->late[i].w[0]);
+		stack = (struct sleep_stack){};
+		if (strstr(line, "<stack trace>")) {
+			if (!trace_parse(line, &stack.tid, &event))
+				stack.tid = 0;
+			continue;
+		}
+		/* One CPU's part begins later where older ones were overwritten. */
+		for (i = 0; i < t->nr_late && strstr(line, " buffer started "); i++)
+			waits_forget(&t->late[i]);
 		ns = *line == '#' ? 0 : trace_parse(line, &tid, &event);
 		if (!ns)
 			continue;
@@ -312,9 +327,7 @@ static inline void tracer_late(struct tracer *t)
 		if (!event || sscanf(event, " next_pid=%d", &other) != 1)
 			continue;
 		for (i = 0; i < t->nr_late; i++)
-			waits_add(&t->late[i], &stack, prev, state, other, ns);
-		if (stack.tid == other)
-			stack.tid = 0;
+			waits_add(&t->late[i], prev, state, other, ns);
 	}
 	for (i = 0; i < t->nr_late; i++) {
 		struct late *late = &t->late[i];
@@ -385,11 +398,12 @@ static inline void tracer_complete(struct tracer *t, uint64_t ns)
 
 static inline uint64_t tracer_exit_of(struct tracer *t, pid_t tid)
 {
-	unsigned int i;
+	unsigned int i, most = ARRAY_LEN(t->exiting);
 
-	for (i = 0; i < ARRAY_LEN(t->exiting); i++)
-		if (t->exiting[i].tid == tid)
-			return t->exiting[i].ns;
+	/* The last one of that number. */
+	for (i = 1; i <= most; i++)
+		if (t->exiting[(t->next + most - i) % most].tid == tid)
+			return t->exiting[(t->next + most - i) % most].ns;
 	return 0;
 }
 
@@ -430,6 +444,8 @@ static inline void tracer_line(struct tracer *t)
 		if (tracer_exit_of(t, tid) && t->nr_open < ARRAY_LEN(t->open))
 			t->open[t->nr_open++] = (struct death){
 				tid, tracer_exit_of(t, tid), ns };
+		else
+			t->dropped++;
 		t->orphan = tid;
 		t->orphan_ns = ns;
 	} else if (sscanf(strstr(event, "lo="), "lo=%llu hi=%llu held_by=%d", &lo,
@@ -438,6 +454,8 @@ static inline void tracer_line(struct tracer *t)
 			tracer_complete(t, ns);
 		else if (t->looks < ARRAY_LEN(t->look))
 			t->look[t->looks++] = (struct look){ ns, held_by };
+		else
+			t->look[ARRAY_LEN(t->look) - 1].held_by = 0;
 	}
 }
 
@@ -469,6 +487,7 @@ static inline void tracer_finish(struct tracer *t)
 	tracer_read(t);
 	if (t->orphan)
 		tracer_complete(t, t->orphan_ns);
+	t->orphan = 0;
 	tracer_late(t);
 }
 
