@@ -33,37 +33,6 @@ int __scatto_consumer_dry(struct scatto_consumer *c)
 	return 0;
 }
 
-/* As much as a consumer in pursuit of a producer lets it get ahead, in bytes. */
-#define TRAIL		4096
-
-/*
- * A consumer that keeps up with a busy producer finds few events at each look, and
- * each look, and each slot in a line that is being filled, costs that producer a
- * line. So it falls back a little, with looks few and far between: up to 64 times what
- * __scatto_relax() takes, a quarter of that if nothing comes.
- */
-uint64_t __scatto_consumer_trail(const struct scatto_consumer *c, uint64_t tail)
-{
-	uint64_t found = tail, now, end;
-	unsigned int i, looks;
-
-	for (looks = 0; looks < 4; looks++) {
-		if (tail - c->next > c->mask / 2 ||
-		    (tail - c->next) * c->slot_stride >= TRAIL)
-			break;
-		for (i = 0; i < 16; i++)
-			__scatto_relax();
-		/* Pairs with the release in __scatto_producer_flush(). */
-		now = __atomic_load_n(c->published, __ATOMIC_ACQUIRE);
-		if (now == tail || now - c->next - 1 > c->mask)
-			break;
-		tail = now;
-	}
-	/* What was published behind the end meanwhile is not in the stream: read after it. */
-	end = __atomic_load_n(&c->chan->end, __ATOMIC_RELAXED);
-	return tail > end ? found : tail;
-}
-
 static uint64_t stamp_load(const struct scatto_consumer *c, uint64_t seq)
 {
 	return __atomic_load_n(&c->stamps[seq & c->mask], __ATOMIC_ACQUIRE);
@@ -179,6 +148,81 @@ static bool stamp_plain(uint64_t stamp, uint64_t seq, unsigned int shift)
 	       !(stamp & SCATTO_STAMP_TOMBSTONE) && !stamp_lost(stamp);
 }
 
+/* As much as a consumer in pursuit of a producer lets it get ahead, in bytes. */
+#define TRAIL		4096
+#define LOOKS		4
+#define HOLD_MOST	1023	/* occasions */
+
+/* Are there more than @n events? Where slots are stamped, one stamp is enough to go by. */
+static bool more_than(const struct scatto_consumer *c, uint64_t n, uint64_t tail)
+{
+	uint64_t seq = c->next + n;
+
+	if (c->published)
+		return tail - c->next > n;
+	return stamp_is(stamp_load(c, seq), seq, c->shift);
+}
+
+/* A number of events, up to @far, that there are not more than. */
+static uint64_t no_more_than(const struct scatto_consumer *c, uint64_t far, uint64_t tail)
+{
+	uint64_t n = 1;
+
+	if (c->published)
+		return tail - c->next;
+	/* To count them would be to look at each line up to the producer's. */
+	while (n < far && more_than(c, n, tail))
+		n *= 2;
+	return n < far ? n : far;
+}
+
+/*
+ * A consumer that keeps up with a busy producer finds few events at each look, and
+ * each look, and each slot in a line that is being filled, costs that producer a
+ * line. So it falls back a little, with looks few and far between: up to 64 times what
+ * __scatto_relax() takes.
+ *
+ * If what comes meanwhile is too little to gain by it, because the producer is slow or waits
+ * for an answer, it was delay for nothing: then the next occasions are left out, after
+ * each such time twice as many.
+ */
+uint64_t __scatto_consumer_trail(struct scatto_consumer *c, uint64_t found)
+{
+	uint64_t far = TRAIL / c->slot_stride, tail = found, few, enough;
+	unsigned int i, looks;
+	bool gains = true;
+
+	if (c->held) {
+		c->held--;
+		return found;
+	}
+	far = far < c->mask / 2 ? far : c->mask / 2;
+	if (more_than(c, far, tail))
+		return found;
+	few = no_more_than(c, far, tail);
+	enough = few + 7 < far ? few + 7 : far;
+	for (looks = 0; looks < LOOKS && !more_than(c, far, tail); looks++) {
+		for (i = 0; i < 16; i++)
+			__scatto_relax();
+		if (c->published) {
+			/* Pairs with the release in __scatto_producer_flush(). */
+			tail = __atomic_load_n(c->published, __ATOMIC_ACQUIRE);
+			if (tail - c->next - 1 > c->mask)
+				return found;
+		}
+		if (looks == LOOKS - 1)
+			gains = more_than(c, enough, tail);
+		else if (c->published || few == 1)
+			gains = more_than(c, few, tail);
+		if (!gains)
+			break;
+	}
+	c->hold = gains ? 0 : c->hold < HOLD_MOST ? 2 * c->hold + 1 : HOLD_MOST;
+	c->held = c->hold;
+	/* What was published behind the end meanwhile is not in the stream: read after it. */
+	return tail > __atomic_load_n(&c->chan->end, __ATOMIC_RELAXED) ? found : tail;
+}
+
 /*
  * A loss is told by the run it precedes, so the event after a loss begins a
  * run, and ends it as well: with the next event scatto_lost() is 0 again
@@ -212,6 +256,8 @@ int __scatto_consumer_stamped(struct scatto_consumer *c, uint32_t n)
 		} else {
 			c->lost = 0;
 		}
+		if (!c->lost && c->idle < __SCATTO_PATIENCE)
+			__scatto_consumer_trail(c, 0);
 		c->idle = 0;
 	}
 	if (c->lost)

@@ -297,6 +297,8 @@ static void producer_init(struct scatto_producer *p,
 	p->ep = ep;
 	if (layout->kind != SCATTO_KIND_MPSC)
 		return;
+	/* For batches, and as measured; see __scatto_many_ahead(). */
+	p->ahead = layout->slot_stride < 64 ? 64 : 32;
 	p->claim_cursor = &endpoint_producer(ep)->claimed;
 	p->stamps = endpoint_stamps(ep);
 	p->intent = endpoint_intent(ep);

@@ -182,6 +182,8 @@ struct scatto_consumer {
 	uint64_t lost_total;
 	uint64_t tombstones;
 	uint32_t idle;		/* looks in vain since the last event */
+	uint16_t held;		/* occasions to fall back that are left out... */
+	uint16_t hold;		/* ...of so many, see __scatto_consumer_trail() */
 } __attribute__((aligned(SCATTO_LINE)));
 
 /* Library */
@@ -628,7 +630,7 @@ int __scatto_producer_wait(struct scatto_producer *p, uint32_t n,
 void __scatto_consumer_wake(struct scatto_consumer *c);
 int __scatto_consumer_wait(struct scatto_consumer *c, uint64_t deadline);
 int __scatto_consumer_dry(struct scatto_consumer *c);
-uint64_t __scatto_consumer_trail(const struct scatto_consumer *c, uint64_t tail);
+uint64_t __scatto_consumer_trail(struct scatto_consumer *c, uint64_t found);
 int __scatto_consumer_stamped(struct scatto_consumer *c, uint32_t n);
 
 #define __scatto_unlikely(x)	__builtin_expect(!!(x), 0)
@@ -786,6 +788,19 @@ static inline int __scatto_consumer_fill(struct scatto_consumer *c, uint32_t n)
 	return 0;
 }
 
+/*
+ * Get a line for writing. CPUs that do not know the instruction ignore it. The
+ * builtin asks to read, unless told of a CPU that can do better.
+ */
+static inline void __scatto_prefetchw(const void *at)
+{
+#if defined(__x86_64__)
+	__asm__ __volatile__("prefetchw %0" : : "m" (*(const char *)at));
+#else
+	__builtin_prefetch(at, 1);
+#endif
+}
+
 #define __SCATTO_FETCH		256	/* bytes */
 
 /*
@@ -799,13 +814,7 @@ static inline void __scatto_producer_prefetch(const struct scatto_producer *p,
 	if (p->limit - seq <= p->ahead)
 		return;
 	/* Behind the ring lies a page of the producer's own: see endpoint_map(). */
-	slot += __SCATTO_FETCH;
-#ifdef __x86_64__
-	/* The builtin asks to read, unless told of a CPU that can do better. */
-	__asm__ __volatile__("prefetchw %0" : : "m"(*slot));
-#else
-	__builtin_prefetch(slot, 1);
-#endif
+	__scatto_prefetchw(slot + __SCATTO_FETCH);
 }
 
 /* Copies where the events lie one after the other, in at most two pieces. */
@@ -879,34 +888,21 @@ static inline uint64_t __scatto_many_used(struct scatto_producer *p,
 	return used;
 }
 
-/* Get a line for writing. CPUs that do not know the instruction ignore it. */
-static inline void __scatto_prefetchw(const void *at)
-{
-#if defined(__x86_64__)
-	__asm__ __volatile__("prefetchw %0" : : "m" (*(const char *)at));
-#else
-	__builtin_prefetch(at, 1);
-#endif
-}
-
 /*
- * Batches: asks for the lines of stamps and slots some way ahead of the @n from
- * @seq, as many as these take. The consumer has read them in the last lap, and the
- * next compare-and-exchange would wait for each of them in turn. Only where the
- * consumer has been, and up to eight lines of slots for one of stamps. Events one
- * by one are too slow to gain by it: the consumer is never far behind, and its
- * CPU takes the lines back when it reads ahead.
+ * The consumer has the lines of stamps and slots from the last lap, and a
+ * compare-and-exchange waits until those that were written before it have been got
+ * back, one after the other. So they are asked for some way ahead, where the consumer
+ * is known to have been. In batches: as many as the @n slots from @seq take, and up to
+ * eight lines of slots for one of stamps.
  */
-#define __SCATTO_AHEAD	64U
-
 static inline void __scatto_many_ahead(const struct scatto_producer *p,
 				       uint64_t seq, uint64_t n)
 {
-	uint64_t to = seq + n + __SCATTO_AHEAD;
+	uint64_t to = seq + n + p->ahead;
 	uint32_t bytes = 8 * p->slot_stride;
 	uint32_t i;
 
-	seq = (seq + __SCATTO_AHEAD + 7) & ~7ULL;
+	seq = (seq + p->ahead + 7) & ~7ULL;
 	if (bytes > 512)
 		bytes = 512;
 	for (; seq < to && seq + 8 - p->head <= p->mask; seq += 8) {
@@ -917,6 +913,17 @@ static inline void __scatto_many_ahead(const struct scatto_producer *p,
 		for (i = 0; i < bytes; i += 64)
 			__scatto_prefetchw(slot + i);
 	}
+}
+
+/* One by one: a line of slots each time, at most 32 of them away, and one of stamps at 16. */
+static inline void __scatto_many_next(const struct scatto_producer *p,
+				      uint64_t seq)
+{
+	if (seq - p->head + __SCATTO_FETCH / 8 > p->mask)
+		return;
+	__scatto_prefetchw(__scatto_producer_slot(p, seq) + __SCATTO_FETCH);
+	if (!(seq & 7))
+		__scatto_prefetchw(&p->stamps[(seq + 16) & p->mask]);
 }
 
 /* C7, and why there is no claim. */
@@ -939,6 +946,7 @@ static inline int __scatto_many_claim(struct scatto_producer *p, uint32_t n,
 	uint64_t capacity = p->mask + 1;
 	uint64_t used;
 	__u64 seq;
+	int alone;
 
 	if (__scatto_unlikely(p->claimed))
 		return -EBUSY;
@@ -959,8 +967,8 @@ static inline int __scatto_many_claim(struct scatto_producer *p, uint32_t n,
 		}
 		to = seq + n;
 		/* Where others claim as well the lines would be theirs. */
-		if (n > 1 && seq == __atomic_load_n(&p->intent->hi,
-						    __ATOMIC_RELAXED))
+		alone = seq == __atomic_load_n(&p->intent->hi, __ATOMIC_RELAXED);
+		if (alone && n > 1)
 			__scatto_many_ahead(p, seq, n);
 		__atomic_store_n(&p->intent->hi, to, __ATOMIC_RELEASE);
 		__atomic_store_n(&p->intent->lo, seq, __ATOMIC_RELEASE);
@@ -969,6 +977,8 @@ static inline int __scatto_many_claim(struct scatto_producer *p, uint32_t n,
 						__ATOMIC_RELAXED))
 			break;
 	}
+	if (alone && n == 1)
+		__scatto_many_next(p, seq);
 	*at = seq;
 	return (int)n;
 }

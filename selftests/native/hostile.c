@@ -140,6 +140,28 @@ TEST_F(hostile, forged_while_falling_back)
 	EXPECT_EQ(4, __scatto_consumer_trail(self->r.c, 1));
 }
 
+/* When that was in vain the next occasions are left out, more of them each time. */
+TEST_F(hostile, falls_back_in_vain)
+{
+	unsigned int most = 1, times;
+
+	self->w.prod->published = 1;
+	for (times = 1; times <= 12; times++) {
+		EXPECT_EQ(1, __scatto_consumer_trail(self->r.c, 1));
+		EXPECT_EQ(most, self->r.c->held);
+		while (self->r.c->held)
+			EXPECT_EQ(1, __scatto_consumer_trail(self->r.c, 1));
+		most = most < 1023 ? 2 * most + 1 : 1023;
+	}
+	EXPECT_EQ(1, __scatto_consumer_trail(self->r.c, 1));
+	/* Left out: nothing is looked at. */
+	self->w.prod->published = 4;
+	EXPECT_EQ(1, __scatto_consumer_trail(self->r.c, 1));
+	self->r.c->held = 0;
+	EXPECT_EQ(4, __scatto_consumer_trail(self->r.c, 1));
+	EXPECT_EQ(0, self->r.c->hold);
+}
+
 /* A wake word that says "come" for no reason costs a call, not one per event. */
 TEST_F(hostile, wake_words_forged)
 {
