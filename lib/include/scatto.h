@@ -801,7 +801,7 @@ static inline void __scatto_prefetchw(const void *at)
 #endif
 }
 
-#define __SCATTO_FETCH		256	/* bytes */
+#define __SCATTO_FETCH		512	/* bytes */
 
 /*
  * A slot's line is in the consumer's cache, and the store buffer is soon full of
@@ -915,13 +915,13 @@ static inline void __scatto_many_ahead(const struct scatto_producer *p,
 	}
 }
 
-/* One by one: a line of slots each time, at most 32 of them away, and one of stamps at 16. */
+/* One by one: a line of slots each time, at most 32 slots away, and one of stamps at 16. */
 static inline void __scatto_many_next(const struct scatto_producer *p,
 				      uint64_t seq)
 {
-	if (seq - p->head + __SCATTO_FETCH / 8 > p->mask)
+	if (seq - p->head + 32 > p->mask)
 		return;
-	__scatto_prefetchw(__scatto_producer_slot(p, seq) + __SCATTO_FETCH);
+	__scatto_prefetchw(__scatto_producer_slot(p, seq) + 256);
 	if (!(seq & 7))
 		__scatto_prefetchw(&p->stamps[(seq + 16) & p->mask]);
 }
