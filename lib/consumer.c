@@ -150,6 +150,7 @@ static bool stamp_plain(uint64_t stamp, uint64_t seq, unsigned int shift)
 
 /* As much as a consumer in pursuit of a producer lets it get ahead, in bytes. */
 #define TRAIL		4096
+#define GAIN		512	/* in all LOOKS; more than 8 events is enough in any case */
 #define LOOKS		4
 #define HOLD_MOST	1023	/* occasions */
 
@@ -200,7 +201,10 @@ uint64_t __scatto_consumer_trail(struct scatto_consumer *c, uint64_t found)
 	if (more_than(c, far, tail))
 		return found;
 	few = no_more_than(c, far, tail);
-	enough = few + 7 < far ? few + 7 : far;
+	enough = GAIN / c->slot_stride;
+	enough = few + (enough < 1 ? 0 : enough < 8 ? enough - 1 : 7);
+	if (enough > far)
+		enough = far;
 	for (looks = 0; looks < LOOKS && !more_than(c, far, tail); looks++) {
 		for (i = 0; i < 16; i++)
 			__scatto_relax();
@@ -252,13 +256,15 @@ int __scatto_consumer_stamped(struct scatto_consumer *c, uint32_t n)
 			if (ret)
 				return ret;
 			seq = c->avail;
-			stamp = stamp_load(c, seq);
 		} else {
 			c->lost = 0;
 		}
-		if (!c->lost && c->idle < __SCATTO_PATIENCE)
+		if (!c->lost && c->idle < __SCATTO_PATIENCE && end == SCATTO_END_OPEN)
 			__scatto_consumer_trail(c, 0);
 		c->idle = 0;
+		/* A look is believed: another one at the same stamp might differ. */
+		if (seq != c->next)
+			stamp = stamp_load(c, seq);
 	}
 	if (c->lost)
 		return 0;
@@ -276,6 +282,10 @@ int __scatto_consumer_stamped(struct scatto_consumer *c, uint32_t n)
 		seq += run;
 		stamp = __atomic_load_n(&stamps[seq & mask], __ATOMIC_ACQUIRE);
 	}
+	/* What was stamped behind the end meanwhile is not in the stream: read after it. */
+	end = __atomic_load_n(&c->chan->end, __ATOMIC_RELAXED);
+	if (__scatto_unlikely(seq > end))
+		seq = end > c->next ? end : c->next + 1;
 	c->avail = seq;
 	return 0;
 }

@@ -121,7 +121,8 @@ int endpoint_map(struct __scatto_endpoint *ep)
 {
 	/*
 	 * As mmap goes each lies below the one before. What a producer asks for at the
-	 * end of the data (__scatto_producer_prefetch()) is its own then.
+	 * end of the data (__scatto_producer_prefetch(), __scatto_many_next()) is the
+	 * producers' area then.
 	 */
 	static const unsigned char order[SCATTO_NR_REGIONS] = {
 		SCATTO_REGION_CHANNEL, SCATTO_REGION_CONSUMER,

@@ -781,7 +781,8 @@ static inline int __scatto_consumer_fill(struct scatto_consumer *c, uint32_t n)
 	}
 	if (__scatto_unlikely(tail - c->next - 1 > c->mask || tail > end))
 		return __scatto_consumer_dry(c);
-	if (__scatto_unlikely(c->idle < __SCATTO_PATIENCE && c->avail == c->next))
+	if (__scatto_unlikely(c->idle < __SCATTO_PATIENCE && c->avail == c->next &&
+			      end == SCATTO_END_OPEN))
 		tail = __scatto_consumer_trail(c, tail);
 	c->avail = tail;
 	c->idle = 0;
@@ -944,15 +945,16 @@ static inline int __scatto_many_claim(struct scatto_producer *p, uint32_t n,
 				      uint32_t least, uint64_t *at)
 {
 	uint64_t capacity = p->mask + 1;
-	uint64_t used;
+	uint64_t used, mine;
 	__u64 seq;
-	int alone;
 
 	if (__scatto_unlikely(p->claimed))
 		return -EBUSY;
 	if (__scatto_unlikely(__atomic_load_n(p->claimers, __ATOMIC_RELAXED)))
 		return __scatto_many_full(p, -EAGAIN);
 	seq = __atomic_load_n(p->claim_cursor, __ATOMIC_RELAXED);
+	/* Where others claim as well the next lines would be theirs. */
+	mine = __atomic_load_n(&p->intent->hi, __ATOMIC_RELAXED);
 	for (;;) {
 		uint64_t to;
 
@@ -966,9 +968,7 @@ static inline int __scatto_many_claim(struct scatto_producer *p, uint32_t n,
 				n = (uint32_t)(capacity - used);
 		}
 		to = seq + n;
-		/* Where others claim as well the lines would be theirs. */
-		alone = seq == __atomic_load_n(&p->intent->hi, __ATOMIC_RELAXED);
-		if (alone && n > 1)
+		if (seq == mine && n > 1)
 			__scatto_many_ahead(p, seq, n);
 		__atomic_store_n(&p->intent->hi, to, __ATOMIC_RELEASE);
 		__atomic_store_n(&p->intent->lo, seq, __ATOMIC_RELEASE);
@@ -977,7 +977,7 @@ static inline int __scatto_many_claim(struct scatto_producer *p, uint32_t n,
 						__ATOMIC_RELAXED))
 			break;
 	}
-	if (alone && n == 1)
+	if (seq == mine && n == 1)
 		__scatto_many_next(p, seq);
 	*at = seq;
 	return (int)n;

@@ -668,4 +668,103 @@ TEST_F(stamps, several_producers)
 	       (unsigned long long)buried);
 }
 
+/* Who has come without waiting lets the producer get ahead: see __scatto_consumer_trail(). */
+TEST_F(stamps, falls_back)
+{
+	uint64_t at = self->at, v;
+	unsigned int i;
+
+	/* In vain, and left out afterwards. */
+	for (i = 0; i < 3; i++) {
+		put(&self->s, at, at, 0);
+		ASSERT_EQ(0, scatto_try_recv(self->c, &v));
+		EXPECT_EQ(at++, v);
+		EXPECT_EQ(i == 1 ? 0 : i + 1, self->c->held);
+		EXPECT_EQ(i == 2 ? 3 : 1, self->c->hold);
+	}
+	/* Not who has waited, and not where something was lost. */
+	self->c->held = 0;
+	self->c->idle = __SCATTO_PATIENCE;
+	put(&self->s, at++, 1, 0);
+	ASSERT_EQ(0, scatto_try_recv(self->c, &v));
+	EXPECT_EQ(0, self->c->held);
+	put(&self->s, at++, 2, 5);
+	ASSERT_EQ(0, scatto_try_recv(self->c, &v));
+	EXPECT_EQ(5, scatto_lost(self->c));
+	EXPECT_EQ(0, self->c->held);
+	/* Not who is behind already. */
+	for (i = 0; i < self->s.capacity / 2; i++)
+		put(&self->s, at + i, 3, 0);
+	ASSERT_EQ(0, scatto_try_recv(self->c, &v));
+	EXPECT_EQ(0, self->c->held);
+	EXPECT_EQ(3, self->c->hold);
+	/* Nor when nothing can come any more. */
+	self->s.chan->end = at + i;
+	while (++at < self->s.chan->end)
+		ASSERT_EQ(0, scatto_try_recv(self->c, &v));
+	EXPECT_EQ(0, self->c->held);
+	EXPECT_EQ(-EPIPE, scatto_try_recv(self->c, &v));
+}
+
+struct ender {
+	struct stamped *s;
+	uint64_t at;		/* of the event before the end */
+	uint64_t go, done;	/* rounds */
+	bool over;
+};
+
+static void *end_it(void *arg)
+{
+	struct ender *e = arg;
+	unsigned int seed = 1;
+
+	for (uint64_t round = 1;; round++) {
+		while (__atomic_load_n(&e->go, __ATOMIC_ACQUIRE) != round)
+			;
+		if (e->over)
+			return NULL;
+		for (unsigned int i = rand_r(&seed) % 64; i; i--)
+			__scatto_relax();
+		__atomic_store_n(&e->s->chan->end, e->at + 1, __ATOMIC_RELEASE);
+		for (unsigned int i = 1; i <= 3; i++)
+			put(e->s, e->at + i, 0, 0);
+		__atomic_store_n(&e->done, round, __ATOMIC_RELEASE);
+	}
+}
+
+/* What is stamped after the end was set is not in the stream, whoever looks meanwhile. */
+TEST_F(stamps, the_end_while_falling_back)
+{
+	const uint64_t rounds = SANITIZED ? 1000 : 20000;
+	struct ender e = { .s = &self->s };
+	uint64_t at = self->at, wrong = 0, buf[8];
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, end_it, &e));
+	for (uint64_t round = 1; round <= rounds; round++, at++) {
+		for (unsigned int i = 1; i <= 3; i++)
+			stamp(&self->s, at + i,
+			      stamp_of(&self->s, at + i + 2 * self->s.capacity, 0, false));
+		self->s.chan->end = SCATTO_END_OPEN;
+		put(&self->s, at, at, 0);
+		self->c->held = 0;
+		self->c->idle = 0;
+		e.at = at;
+		__atomic_store_n(&e.go, round, __ATOMIC_RELEASE);
+		wrong += scatto_try_recv_batch(self->c, buf, 8) != 1;
+		while (__atomic_load_n(&e.done, __ATOMIC_ACQUIRE) != round)
+			sched_yield();
+		wrong += scatto_try_recv_batch(self->c, buf, 8) != -EPIPE;
+		if (self->c->next != at + 1)
+			break;
+	}
+	EXPECT_EQ(0, wrong);
+	while (__atomic_load_n(&e.done, __ATOMIC_ACQUIRE) != e.go)
+		;
+	e.over = true;
+	__atomic_store_n(&e.go, e.go + 1, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(self->at + rounds, self->c->next);
+}
+
 TEST_HARNESS_MAIN
