@@ -79,7 +79,7 @@ check-long:
 
 check-debug:
 	selftests/deps check debug
-	selftests/check --kernel '$(or $(K),7.2-kasan 6.12-kcsan)' --all $(T)
+	selftests/check --kernel '$(or $(K),7.2-kasan 6.12-kcsan)' --at-once --all $(T)
 
 lint:
 	selftests/deps lint
