@@ -154,6 +154,18 @@ static bool stamp_plain(uint64_t stamp, uint64_t seq, unsigned int shift)
 #define LOOKS		4
 #define HOLD_MOST	1023	/* occasions */
 
+/*
+ * Some 1000 cycles, what lines take from CPU to CPU. A pause would take 10 to 140 of them, by
+ * CPU, and an emulator that runs its CPUs in turn goes on with the next one then.
+ */
+static void pass_time(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < 1000; i++)
+		__scatto_barrier();
+}
+
 /* Are there more than @n events? Where slots are stamped, one stamp is enough to go by. */
 static bool more_than(const struct scatto_consumer *c, uint64_t n, uint64_t tail)
 {
@@ -180,8 +192,7 @@ static uint64_t no_more_than(const struct scatto_consumer *c, uint64_t far, uint
 /*
  * A consumer that keeps up with a busy producer finds few events at each look, and
  * each look, and each slot in a line that is being filled, costs that producer a
- * line. So it falls back a little, with looks few and far between: up to 64 times what
- * __scatto_relax() takes.
+ * line. So it falls back a little, with looks few and far between.
  *
  * If what comes meanwhile is too little to gain by it, because the producer is slow or waits
  * for an answer, it was delay for nothing: then the next occasions are left out, after
@@ -190,7 +201,7 @@ static uint64_t no_more_than(const struct scatto_consumer *c, uint64_t far, uint
 uint64_t __scatto_consumer_trail(struct scatto_consumer *c, uint64_t found)
 {
 	uint64_t far = TRAIL / c->slot_stride, tail = found, few, enough;
-	unsigned int i, looks;
+	unsigned int looks;
 	bool gains = true;
 
 	if (c->held) {
@@ -206,8 +217,7 @@ uint64_t __scatto_consumer_trail(struct scatto_consumer *c, uint64_t found)
 	if (enough > far)
 		enough = far;
 	for (looks = 0; looks < LOOKS && !more_than(c, far, tail); looks++) {
-		for (i = 0; i < 16; i++)
-			__scatto_relax();
+		pass_time();
 		if (c->published) {
 			/* Pairs with the release in __scatto_producer_flush(). */
 			tail = __atomic_load_n(c->published, __ATOMIC_ACQUIRE);
