@@ -292,10 +292,17 @@ int __scatto_consumer_stamped(struct scatto_consumer *c, uint32_t n)
 		seq += run;
 		stamp = __atomic_load_n(&stamps[seq & mask], __ATOMIC_ACQUIRE);
 	}
-	/* What was stamped behind the end meanwhile is not in the stream: read after it. */
+	/*
+	 * What was stamped behind the end meanwhile is not in the stream: read after the
+	 * stamps. Whoever stamped it had seen the end, as set by the kernel (release), and
+	 * passed it on with the stamp (release, acquire). What was shown before stays.
+	 */
 	end = __atomic_load_n(&c->chan->end, __ATOMIC_RELAXED);
-	if (__scatto_unlikely(seq > end))
-		seq = end > c->next ? end : c->next + 1;
+	if (__scatto_unlikely(seq > end)) {
+		uint64_t shown = c->avail == c->next ? c->next + 1 : c->avail;
+
+		seq = end > shown ? end : shown;
+	}
 	c->avail = seq;
 	return 0;
 }

@@ -953,7 +953,10 @@ static inline int __scatto_many_claim(struct scatto_producer *p, uint32_t n,
 	if (__scatto_unlikely(__atomic_load_n(p->claimers, __ATOMIC_RELAXED)))
 		return __scatto_many_full(p, -EAGAIN);
 	seq = __atomic_load_n(p->claim_cursor, __ATOMIC_RELAXED);
-	/* Where others claim as well the next lines would be theirs. */
+	/*
+	 * Where others claim as well the next lines would be theirs. No more than a hint:
+	 * they may write this word.
+	 */
 	mine = __atomic_load_n(&p->intent->hi, __ATOMIC_RELAXED);
 	for (;;) {
 		uint64_t to;

@@ -706,6 +706,21 @@ TEST_F(stamps, falls_back)
 	EXPECT_EQ(-EPIPE, scatto_try_recv(self->c, &v));
 }
 
+/* What a peek has shown can be released, whatever has become of the end. */
+TEST_F(stamps, shown_before_the_end)
+{
+	unsigned int i;
+
+	self->c->held = 1;
+	for (i = 0; i < 4; i++)
+		put(&self->s, self->at + i, i, 0);
+	ASSERT_EQ(4, scatto_peek(self->c, 4));
+	self->s.chan->end = self->at + 2;
+	EXPECT_EQ(4, scatto_peek(self->c, 8));
+	EXPECT_EQ(0, scatto_release(self->c, 4));
+	EXPECT_EQ(-EPIPE, scatto_peek(self->c, 8));
+}
+
 struct ender {
 	struct stamped *s;
 	uint64_t at;		/* of the event before the end */
