@@ -659,6 +659,48 @@ static inline void __scatto_copy(void *to, const void *from, uint32_t size)
 		__builtin_memcpy(to, from, size);
 }
 
+/*
+ * From where the program has just written it, by the word. A wider load takes
+ * bytes of several stores, and cannot have them before these are in the cache.
+ * They get there in order, so it would wait for the event before, whose lines
+ * come from the consumer's CPU.
+ */
+typedef uint64_t __scatto_word __attribute__((__may_alias__, __aligned__(1)));
+
+static inline void __scatto_copy_2(void *to, const void *from)
+{
+	const volatile __scatto_word *f = (const volatile __scatto_word *)from;
+	__scatto_word *t = (__scatto_word *)to;
+
+	t[0] = f[0];
+	t[1] = f[1];
+}
+
+static inline void __scatto_copy_4(void *to, const void *from)
+{
+	__scatto_copy_2(to, from);
+	__scatto_copy_2((char *)to + 16, (const char *)from + 16);
+}
+
+static inline void __scatto_copy_event(void *to, const void *from, uint32_t size)
+{
+	if (__builtin_expect(size == 8, 1)) {
+		__builtin_memcpy(to, from, 8);
+		return;
+	}
+	__asm__("" : "+r" (to), "+r" (from));
+	if (size == 64) {
+		__scatto_copy_4(to, from);
+		__scatto_copy_4((char *)to + 32, (const char *)from + 32);
+	} else if (size == 16) {
+		__scatto_copy_2(to, from);
+	} else if (size == 32) {
+		__scatto_copy_4(to, from);
+	} else {
+		__builtin_memcpy(to, from, size);
+	}
+}
+
 static inline unsigned char *
 __scatto_producer_slot(const struct scatto_producer *p, uint64_t seq)
 {
@@ -1047,6 +1089,7 @@ static inline int __scatto_many_send(struct scatto_producer *p, const void *ev)
 
 	if (__scatto_unlikely(ret < 0))
 		return ret;
+	/* The claim's compare-and-swap has emptied the store buffer. */
 	__scatto_copy(__scatto_producer_slot(p, seq), ev, p->slot_size);
 	__scatto_many_stamp(p, seq, seq + 1, 0);
 	return __scatto_many_flush(p);
@@ -1109,7 +1152,7 @@ SCATTO_INLINE int scatto_try_send(struct scatto_producer *p, const void *ev)
 	}
 	slot = __scatto_producer_slot(p, seq);
 	__scatto_producer_prefetch(p, seq, slot);
-	__scatto_copy(slot, ev, p->slot_size);
+	__scatto_copy_event(slot, ev, p->slot_size);
 	return __scatto_producer_flush(p, seq + 1);
 }
 
