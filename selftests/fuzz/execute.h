@@ -889,9 +889,13 @@ static void do_mremap(struct actor *a, const struct op *op)
 	ret = p == MAP_FAILED ? -errno : 0;
 	answer(a, CALL_MREMAP, ret, "slot %u region %d from %#llx to %#llx", op->slot, i,
 	       (unsigned long long)from, (unsigned long long)to);
+	/*
+	 * A call that failed may have unmapped the hole before it did: what is there
+	 * now may be the other thread's. It stays until the process ends.
+	 */
 	if (ret)
-		munmap(hole, to);
-	else if (from == size && to == size)
+		return;
+	if (from == size && to == size)
 		v->end.map[i] = p;
 	else
 		complain(a, "mremap() of %#llx to %#llx of a region works",
