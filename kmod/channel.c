@@ -247,9 +247,8 @@ struct scatto_channel *scatto_channel_new(const struct scatto_create *arg,
 	ret = -ENOMEM;
 	ch->producer = kvcalloc(ch->layout.max_producers,
 				sizeof(*ch->producer), SCATTO_GFP);
-	if (!ch->producer)
-		goto free;
-	if (ch->layout.intent_offset && scatto_many_init(ch))
+	if (!ch->producer ||
+	    (ch->layout.intent_offset && scatto_many_init(ch)))
 		goto free;
 	/*
 	 * The last allocation: 7.2 frees, and uncharges, what a failure has left only
