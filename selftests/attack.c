@@ -11,6 +11,8 @@
  * - nobody finds an address of the kernel in shared memory
  * - the kernel log has nothing to complain about
  */
+#include <sys/utsname.h>
+
 #include "kselftest.h"
 
 #include "attack.h"
@@ -558,13 +560,15 @@ static bool is_asked_for(unsigned int i)
 {
 	static unsigned int turns, turn;
 	const char *only = getenv("SCATTO_ATTACK");
+	struct utsname un;
 
 	if (only)
 		return strstr(attacks[i].name, only);
-	/* What takes seconds each is done by turns, another one every day. */
+	/* What takes seconds each is done by turns, others every day and on each kernel. */
 	if (!turns) {
 		turns = test_is_long() || test_slowness() == 1 ? 1 : 3;
-		turn = time(NULL) / (24 * 60 * 60) % turns;
+		uname(&un);
+		turn = (time(NULL) / (24 * 60 * 60) + atoi(un.release)) % turns;
 		if (turns > 1)
 			ksft_print_msg("reduced: attacks %u, %u, ... of %u\n", turn,
 				       turn + turns, nr_attacks);

@@ -660,10 +660,10 @@ static inline void __scatto_copy(void *to, const void *from, uint32_t size)
 }
 
 /*
- * From where the program has just written it, by the word. A wider load takes
- * bytes of several stores, and cannot have them before these are in the cache.
- * They get there in order, so it would wait for the event before, whose lines
- * come from the consumer's CPU.
+ * From where the program has just written it, by the word, as most fields are.
+ * A wider load takes bytes of several stores, and cannot have them before these
+ * are in the cache. On x86 they get there in order, so it would wait for the
+ * event before, whose lines come from the consumer's CPU.
  */
 typedef uint64_t __scatto_word __attribute__((__may_alias__, __aligned__(1)));
 
@@ -1089,7 +1089,7 @@ static inline int __scatto_many_send(struct scatto_producer *p, const void *ev)
 
 	if (__scatto_unlikely(ret < 0))
 		return ret;
-	/* The claim's compare-and-swap has emptied the store buffer. */
+	/* On x86 the claim's compare-and-swap has emptied the store buffer. */
 	__scatto_copy(__scatto_producer_slot(p, seq), ev, p->slot_size);
 	__scatto_many_stamp(p, seq, seq + 1, 0);
 	return __scatto_many_flush(p);

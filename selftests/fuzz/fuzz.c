@@ -22,6 +22,7 @@
 
 #define MAX_LANES	2
 #define ROUND_S		4	/* all lanes stop, and the module must be unused */
+#define PROGRESS_S	60
 #define HANG_S		10	/* three times that, since the machine may have stopped */
 #define MAX_CORPUS	512
 
@@ -776,6 +777,7 @@ static bool sequences_replay(void)
 static int fuzz(uint64_t first, unsigned int seconds, int test)
 {
 	uint64_t begin = now_ns(), *next = share(MAX_LANES * sizeof(*next)), end;
+	uint64_t told = begin;
 	long long users, vmalloc;
 	bool failed = false, unused = true;
 	unsigned int i;
@@ -799,6 +801,11 @@ static int fuzz(uint64_t first, unsigned int seconds, int test)
 		unused = module_users() == users;
 		if (!unused)
 			printf("# the module has %lld users, it had %lld\n", module_users(), users);
+		if (now_ns() - told < PROGRESS_S * 1000000000ULL)
+			continue;
+		told = now_ns();
+		printf("# %llu calls after %llu s\n", (unsigned long long)totals->calls,
+		       (unsigned long long)(told - begin) / 1000000000);
 	}
 	print_table((now_ns() - begin) / 1e9);
 	if (coverage->base && !coverage->reached) {
