@@ -394,6 +394,14 @@ static char *next_event(FIXTURE_DATA(trace) *self, char **at, char *out,
 	return NULL;
 }
 
+/* A task can be seen to sleep before it has said so. */
+static bool is_traced(const char *event)
+{
+	static char buf[1 << 20];
+
+	return read_file(TRACING "trace", buf, sizeof(buf)) > 0 && strstr(buf, event);
+}
+
 TEST_F(trace, all)
 {
 	static const char * const want[] = {
@@ -428,6 +436,7 @@ TEST_F(trace, all)
 			_exit(1);
 		_exit(step_take(sv[1]) ? 2 : 0);
 	}
+	ASSERT_TRUE(wait_for(is_traced("side=0 want=1"), PATIENCE_MS));
 	ASSERT_TRUE(wait_for(task_in_ioctl(pid), PATIENCE_MS));
 	EXPECT_EQ(1, end_send(&prod, 0));
 	step_give(sv[0]);
@@ -440,6 +449,7 @@ TEST_F(trace, all)
 	pid = spawn();
 	if (!pid)
 		_exit(dev_wait(prod.fd, 2, PATIENCE_MS) ? 1 : 0);
+	ASSERT_TRUE(wait_for(is_traced("side=1 want=2"), PATIENCE_MS));
 	ASSERT_TRUE(wait_for(task_in_ioctl(pid), PATIENCE_MS));
 	EXPECT_EQ(1, end_recv(&cons, &value));
 	EXPECT_EQ(0, reap(pid));

@@ -76,10 +76,12 @@ archive_open() {
 		APT::Sandbox::User "$(id -un)";
 		Acquire::Languages "none";
 		Acquire::Retries "3";
+		Acquire::Check-Valid-Until "false";
 	CONF
 	ARCHIVE=$dir
 	note "reading the package lists of bookworm, -backports and -security${*:+, $*}"
-	# A mirror without one of the suites may still have the package.
+	# A mirror without one of the suites may still have the package. One that is frozen
+	# at a date is as good: what is fetched is signed, only not fresh.
 	apt-get -qq -c "$dir/apt.conf" update >&2 || note "some lists could not be read, trying without them"
 }
 
