@@ -126,8 +126,12 @@ static __always_inline bool scatto_waiter_ready(const struct scatto_waiter *w)
 	       scatto_waiter_hopeless(w);
 }
 
-/* Sets the wake word to the smallest position that lets somebody go on. */
-void scatto_side_arm(struct scatto_side *side)
+/*
+ * Sets the wake word to the smallest position that lets somebody go on. This and
+ * the other steps of a WAIT and a WAKE are inlined there: fewer branches to be
+ * predicted, or translated by an emulator, after another process has run.
+ */
+static __always_inline void __scatto_side_arm(struct scatto_side *side)
 {
 	u64 word = side->gone ? 0 : min(side->poll_at, side->claim_at);
 	struct scatto_waiter *w;
@@ -137,6 +141,11 @@ void scatto_side_arm(struct scatto_side *side)
 	list_for_each_entry(w, &side->sleepers, node)
 		word = min(word, scatto_waiter_want(w));
 	WRITE_ONCE(*side->word, word);
+}
+
+void scatto_side_arm(struct scatto_side *side)
+{
+	__scatto_side_arm(side);
 }
 
 static void scatto_waiter_enqueue(struct scatto_side *side,
@@ -164,8 +173,8 @@ static void scatto_waiter_dequeue(struct scatto_side *side,
  * made a waiter ready may be gone when it runs, hence @woken: the wake-up
  * counts once it was given.
  */
-static unsigned int scatto_side_rouse(struct scatto_channel *ch,
-				      unsigned int which)
+static __always_inline unsigned int
+scatto_side_rouse(struct scatto_channel *ch, unsigned int which)
 {
 	struct scatto_side *side = &ch->side[which];
 	struct scatto_waiter *w, *next;
@@ -277,7 +286,8 @@ static void scatto_movers_barrier(struct scatto_channel *ch)
  * A is done: drops the lock and does B. The common cases, a mover that is not
  * running or runs on this very CPU when it does, need no interrupt.
  */
-void scatto_side_armed(struct scatto_channel *ch, unsigned int which)
+static __always_inline void
+__scatto_side_armed(struct scatto_channel *ch, unsigned int which)
 	__releases(&ch->side[which].lock)
 {
 	struct scatto_side *side = &ch->side[which];
@@ -299,6 +309,12 @@ void scatto_side_armed(struct scatto_channel *ch, unsigned int which)
 	if (which == SCATTO_SIDE_DATA && ch->many)
 		scatto_movers_barrier(ch);
 	scatto_window_sleep(S4);
+}
+
+void scatto_side_armed(struct scatto_channel *ch, unsigned int which)
+	__releases(&ch->side[which].lock)
+{
+	__scatto_side_armed(ch, which);
 }
 
 void scatto_side_init(struct scatto_side *side, u64 *word)
@@ -368,7 +384,7 @@ int scatto_side_wake(struct scatto_channel *ch, unsigned int which)
 		side->poll_at = SCATTO_WAKE_IDLE;
 		wake_up_all(&side->pollers);
 	}
-	scatto_side_arm(side);
+	__scatto_side_arm(side);
 	spin_unlock_irqrestore(&side->lock, flags);
 
 	trace_scatto_wake(ch->id, which, woken);
@@ -538,8 +554,8 @@ long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
 		 * in scatto_side_armed().
 		 */
 		smp_mb();
-	scatto_side_arm(side);
-	scatto_side_armed(ch, which);
+	__scatto_side_arm(side);
+	__scatto_side_armed(ch, which);
 
 	/* Whoever sleeps over there for a threshold may have enough now. */
 	if (READ_ONCE(other->nr_sleepers))
@@ -548,6 +564,19 @@ long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
 	ret = scatto_sleep(side, &w, arg);
 out:
 	return !ret && !READ_ONCE(ep->active) ? -EPIPE : ret;
+}
+
+/* The position with this lower half that is nearest to where the waiter's side is. */
+u64 scatto_wait_near(struct scatto_endpoint *ep, u32 low)
+{
+	struct scatto_channel *ch = ep->ch;
+	bool data = ep->role == SCATTO_ROLE_CONSUMER &&
+		    ch->layout.kind != SCATTO_KIND_MPSC;
+	u64 base = data ? scatto_channel_published(ch) : scatto_channel_consumed(ch);
+
+	/* Nobody waits for what is further away than a ring. */
+	BUILD_BUG_ON(SCATTO_MAX_CAPACITY > S32_MAX);
+	return base + (s32)(low - (u32)base);
 }
 
 /* The caller has moved its position: wakes the side that waits for it. */

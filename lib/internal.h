@@ -151,6 +151,12 @@ static inline void restore_errno(const int *saved)
 #define KEEP_ERRNO() \
 	int keep_errno __attribute__((cleanup(restore_errno), unused)) = errno
 
+/*
+ * What runs between two sleeps is kept together: each page of it has to be found
+ * again after another process has run.
+ */
+#define HOT __attribute__((hot))
+
 static inline struct scatto_channel_area *
 endpoint_channel(const struct __scatto_endpoint *ep)
 {

@@ -7,13 +7,16 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "seek.h"
 
 #define DEVICE	"/dev/scatto"
 
 static int call(int fd, unsigned long cmd, void *arg)
 {
-	int ret = ioctl(fd, cmd, arg);
+	int ret;
+	KEEP_ERRNO();
 
+	ret = ioctl(fd, cmd, arg);
 	return ret < 0 ? -errno : ret;
 }
 
@@ -67,8 +70,8 @@ static void kernel_detach(struct __scatto_endpoint *ep)
 		call(ep->fd, SCATTO_IOC_CLOSE, NULL);
 }
 
-static int kernel_sleep(struct __scatto_endpoint *ep,
-			const struct sleep_req *req)
+static __attribute__((noinline)) int
+kernel_sleep_until(struct __scatto_endpoint *ep, const struct sleep_req *req)
 {
 	struct scatto_wait arg = {
 		.size = sizeof(arg),
@@ -92,9 +95,19 @@ static int kernel_sleep(struct __scatto_endpoint *ep,
 	return ret < 0 ? ret : 0;
 }
 
-static void kernel_wake(struct __scatto_endpoint *ep)
+static HOT int kernel_sleep(struct __scatto_endpoint *ep, const struct sleep_req *req)
 {
-	call(ep->fd, SCATTO_IOC_WAKE, NULL);
+	if (req->deadline != SCATTO_FOREVER || req->enough != req->want)
+		return kernel_sleep_until(ep, req);
+	if (req->wake)
+		return seek(ep->fd, SCATTO_SEEK(req->want, req->wake->fd), SEEK_END);
+	return seek(ep->fd, (int64_t)req->want,
+		    ep->role == SCATTO_ROLE_CONSUMER ? SEEK_DATA : SEEK_HOLE);
+}
+
+static HOT void kernel_wake(struct __scatto_endpoint *ep)
+{
+	seek(ep->fd, 0, ep->role == SCATTO_ROLE_CONSUMER ? SEEK_HOLE : SEEK_DATA);
 }
 
 static int kernel_claim(struct __scatto_endpoint *ep, struct claim_req *req)

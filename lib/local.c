@@ -169,6 +169,8 @@ static bool side_disarm(const struct __scatto_endpoint *ep)
 
 static void local_wake(struct __scatto_endpoint *ep)
 {
+	KEEP_ERRNO();
+
 	if (side_disarm(ep))
 		side_wake(side_of(ep, false));
 }
@@ -189,6 +191,7 @@ static int local_sleep(struct __scatto_endpoint *ep,
 	struct scatto_local_side *other = side_of(ep, false);
 	bool told = false;
 	int ret;
+	KEEP_ERRNO();
 
 	__atomic_fetch_add(&side->sleepers, 1, __ATOMIC_RELAXED);
 	for (;;) {

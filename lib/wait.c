@@ -51,6 +51,7 @@ struct waiter {
 static void nap(uint64_t ns)
 {
 	struct timespec ts = { .tv_nsec = (long)ns };
+	KEEP_ERRNO();
 
 	nanosleep(&ts, NULL);
 }
@@ -69,8 +70,8 @@ static void waiter_rounds(struct waiter *w, uint32_t rounds)
 	w->left = rounds - w->rounds;
 }
 
-static struct waiter waiter_init(struct __scatto_endpoint *ep, uint32_t n,
-				 uint64_t deadline)
+static inline __attribute__((always_inline)) struct waiter
+waiter_init(struct __scatto_endpoint *ep, uint32_t n, uint64_t deadline)
 {
 	struct waiter w = {
 		.ep = ep,
@@ -130,11 +131,8 @@ static void backoff(struct waiter *w)
 	nap(left < w->nap ? left : w->nap);
 }
 
-/*
- * Spinning has not helped, w->rounds times. 0: go on; 1: sleep now;
- * -ETIMEDOUT.
- */
-static int waiter_step(struct waiter *w)
+/* Spin on, yield or nap: 0: look again; 1: sleep now; -ETIMEDOUT. */
+static __attribute__((noinline)) int waiter_pause(struct waiter *w)
 {
 	int ret;
 
@@ -142,8 +140,6 @@ static int waiter_step(struct waiter *w)
 		waiter_rounds(w, w->left);
 		return check_clock(w);
 	}
-	if (sleeps(w->ep))
-		return 1;
 	ret = check_clock(w);
 	if (ret)
 		return ret;
@@ -154,6 +150,15 @@ static int waiter_step(struct waiter *w)
 	else if (w->ep->strategy == SCATTO_STRATEGY_BACKOFF)
 		backoff(w);
 	return 0;
+}
+
+/*
+ * Spinning has not helped, w->rounds times. 0: go on; 1: sleep now;
+ * -ETIMEDOUT.
+ */
+static inline int waiter_step(struct waiter *w)
+{
+	return !w->left && sleeps(w->ep) ? 1 : waiter_pause(w);
 }
 
 static int waiter_sleep(struct waiter *w, struct sleep_req *req)
@@ -314,14 +319,10 @@ static int wait_space(struct scatto_producer *p, uint32_t n, bool fewer,
 	return 0;
 }
 
-/* Are the @n events from the next on there, as events or as tombstones? */
-static bool data_reached_n(const struct scatto_consumer *c, uint64_t n)
+static __attribute__((noinline)) bool stamped_n(const struct scatto_consumer *c, uint64_t n)
 {
 	uint64_t i;
 
-	if (c->published)
-		return __atomic_load_n(c->published, __ATOMIC_ACQUIRE) -
-		       c->next >= n;
 	for (i = c->avail - c->next; i < n; i++) {
 		uint64_t seq = c->next + i;
 
@@ -332,6 +333,14 @@ static bool data_reached_n(const struct scatto_consumer *c, uint64_t n)
 	return true;
 }
 
+/* Are the @n events from the next on there, as events or as tombstones? */
+static inline bool data_reached_n(const struct scatto_consumer *c, uint64_t n)
+{
+	if (!c->published)
+		return stamped_n(c, n);
+	return __atomic_load_n(c->published, __ATOMIC_ACQUIRE) - c->next >= n;
+}
+
 static bool data_reached(void *arg, uint64_t pos)
 {
 	const struct scatto_consumer *c = arg;
@@ -339,7 +348,7 @@ static bool data_reached(void *arg, uint64_t pos)
 	return data_reached_n(c, pos - c->next);
 }
 
-static bool data_ready(const struct scatto_consumer *c, uint32_t n)
+static inline bool data_ready(const struct scatto_consumer *c, uint32_t n)
 {
 	return data_reached_n(c, n) ||
 	       __atomic_load_n(&c->chan->end, __ATOMIC_ACQUIRE) !=
@@ -362,7 +371,7 @@ static bool data_spin(struct scatto_consumer *c, uint32_t n,
 }
 
 /* 0: look; 1: look, fewer will do; or an error. */
-static int wait_data(struct scatto_consumer *c, uint32_t n, uint64_t deadline)
+static HOT int wait_data(struct scatto_consumer *c, uint32_t n, uint64_t deadline)
 {
 	struct waiter w = waiter_init(c->ep, n, deadline);
 	struct sleep_req req = {
@@ -426,7 +435,7 @@ static bool all_stamped(const struct scatto_producer *p, uint64_t wake)
  * Kind MPSC: of two that stamp the last two holes at the same time at least the
  * one whose barrier comes later sees both stamps.
  */
-static int wake_due(const struct scatto_producer *p)
+static inline int wake_due(const struct scatto_producer *p)
 {
 	__u64 wake;
 
@@ -441,20 +450,17 @@ static int wake_due(const struct scatto_producer *p)
 	return !p->claim_cursor || all_stamped(p, wake);
 }
 
-int __scatto_producer_wake(struct scatto_producer *p)
+HOT int __scatto_producer_wake(struct scatto_producer *p)
 {
 	int ret = wake_due(p);
-	KEEP_ERRNO();
 
 	if (ret > 0)
 		p->ep->backend->wake(p->ep);
 	return ret < 0 ? ret : 0;
 }
 
-void __scatto_consumer_wake(struct scatto_consumer *c)
+HOT void __scatto_consumer_wake(struct scatto_consumer *c)
 {
-	KEEP_ERRNO();
-
 	c->ep->backend->wake(c->ep);
 }
 
@@ -462,7 +468,6 @@ int __scatto_producer_wait(struct scatto_producer *p, uint32_t n,
 			   uint32_t least, uint64_t deadline)
 {
 	int ret;
-	KEEP_ERRNO();
 
 	if (!p->claim_cursor) {
 		ret = wait_space(p, least, false, deadline);
@@ -481,10 +486,9 @@ static bool too_late(const struct scatto_consumer *c, uint64_t deadline)
 	       scatto_deadline(0) >= deadline;
 }
 
-int __scatto_consumer_wait(struct scatto_consumer *c, uint64_t deadline)
+HOT int __scatto_consumer_wait(struct scatto_consumer *c, uint64_t deadline)
 {
 	int ret;
-	KEEP_ERRNO();
 
 	if (too_late(c, deadline))
 		return -ETIMEDOUT;
@@ -510,7 +514,6 @@ static int room(struct scatto_producer *p, uint32_t n)
 int scatto_wait_space(struct scatto_producer *p, uint32_t n, uint64_t deadline)
 {
 	int ret, fewer = 0;
-	KEEP_ERRNO();
 
 	if (!n || n - 1 > p->mask)
 		return -EINVAL;
@@ -528,7 +531,6 @@ int scatto_wait_data(struct scatto_consumer *c, uint32_t n, uint64_t deadline)
 {
 	uint32_t wait = n;
 	int ret;
-	KEEP_ERRNO();
 
 	if (!n || n - 1 > c->mask)
 		return -EINVAL;
@@ -556,8 +558,8 @@ int scatto_wait_data(struct scatto_consumer *c, uint32_t n, uint64_t deadline)
  * is something to read already. The module looks for that once more after
  * waking, so nothing is missed.
  */
-static int wake_and_wait(struct scatto_producer *p, struct scatto_consumer *c,
-			 uint64_t deadline)
+static HOT int wake_and_wait(struct scatto_producer *p,
+			     struct scatto_consumer *c, uint64_t deadline)
 {
 	struct sleep_req req = {
 		.want = c->next + 1,
@@ -572,12 +574,11 @@ static int wake_and_wait(struct scatto_producer *p, struct scatto_consumer *c,
 	return ret && data_ready(c, 1) ? 0 : ret;
 }
 
-int scatto_call(struct scatto_producer *p, const void *ev,
-		struct scatto_consumer *c, void *reply, uint64_t deadline)
+HOT int scatto_call(struct scatto_producer *p, const void *ev,
+		    struct scatto_consumer *c, void *reply, uint64_t deadline)
 {
 	__u64 wake;
 	int ret;
-	KEEP_ERRNO();
 
 	ret = scatto_claim_batch_until(p, 1, deadline);
 	if (ret)

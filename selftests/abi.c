@@ -45,6 +45,7 @@ static const struct number numbers[] = {
 	N(SCATTO_FEATURE_REPAIR, 0x4),
 	N(SCATTO_FEATURE_RIGHTS, 0x8),
 	N(SCATTO_FEATURE_CLAIM, 0x10),
+	N(SCATTO_FEATURE_SEEK, 0x20),
 
 	N(SCATTO_WAKE_IDLE, 0xffffffffffffffff),
 	N(SCATTO_END_OPEN, 0xffffffffffffffff),
@@ -92,6 +93,9 @@ static const struct number numbers[] = {
 	N(SCATTO_IOC_WAIT, 0xdc30),
 	N(SCATTO_IOC_WAKE, 0xdc31),
 	N(SCATTO_IOC_CLAIM, 0xdc40),
+
+	N(SCATTO_SEEK(5, 3), 0x400000005),
+	N(SCATTO_SEEK(0x123456789ULL, 0), 0x123456789),
 };
 
 /* A field, or with @size 0 the end of a structure. */

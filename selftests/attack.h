@@ -194,7 +194,7 @@ static inline bool blocker_start(struct blocker *b, struct end *end, bool claim)
 	if (pthread_create(&b->thread, NULL, blocker_main, b))
 		return false;
 	wait_for(__atomic_load_n(&b->done, __ATOMIC_ACQUIRE) ||
-		 (__atomic_load_n(&b->tid, __ATOMIC_ACQUIRE) && task_in_ioctl(b->tid)),
+		 (__atomic_load_n(&b->tid, __ATOMIC_ACQUIRE) && task_in_call(b->tid)),
 		 PATIENCE_MS);
 	return true;
 }

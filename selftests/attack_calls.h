@@ -23,12 +23,13 @@ enum attack_args {
 	ARGS_UNKNOWN,
 	ARGS_COMPAT,
 	ARGS_NAMES,
+	ARGS_SEEK,
 	NR_ARGS,
 };
 
 static const char * const args_names[] = {
 	"sizes", "padding", "flags", "edge-of-page", "changing", "in-the-ring", "wrong-fds",
-	"unknown-commands", "32-bit", "names",
+	"unknown-commands", "32-bit", "names", "seeks",
 };
 
 union any_arg {
@@ -304,6 +305,20 @@ static void args_compat(struct args *a, const struct any_call *call)
 #endif
 }
 
+/* Any offset, any whence, any descriptor in the offset. It must not sleep for ever. */
+static void args_seek(struct args *a)
+{
+	static const int whences[] = { SEEK_DATA, SEEK_HOLE, SEEK_END, SEEK_SET, SEEK_CUR, 5 };
+	uint64_t *seed = &a->at->seed, offset = chance(seed) >> chance(seed) % 64;
+
+	fcntl(a->end.fd, F_SETFL, O_RDWR | O_NONBLOCK);
+	if (chance(seed) % 2)
+		offset = SCATTO_SEEK(chance(seed), a->others[chance(seed) % ARRAY_LEN(a->others)]);
+	dev_seek(chance(seed) % 4 ? a->end.fd : a->fresh, offset,
+		 whences[chance(seed) % ARRAY_LEN(whences)]);
+	dev_seek(a->end.fd, 0, chance(seed) % 2 ? SEEK_DATA : SEEK_HOLE);
+}
+
 static void args_call(struct args *a)
 {
 	const struct any_call *call = &any_calls[chance(&a->at->seed) % ARRAY_LEN(any_calls)];
@@ -326,6 +341,9 @@ static void args_call(struct args *a)
 		break;
 	case ARGS_COMPAT:
 		args_compat(a, call);
+		break;
+	case ARGS_SEEK:
+		args_seek(a);
 		break;
 	default:
 		args_fill(a, a->arg, call);
@@ -367,7 +385,7 @@ static void attack_args(struct attacker *at)
 		return;
 	if (at->a->what == ARGS_CHANGING)
 		must(at, !pthread_create(&changer, NULL, args_changer, &a));
-	if (at->a->what == ARGS_FDS)
+	if (at->a->what == ARGS_FDS || at->a->what == ARGS_SEEK)
 		args_open_others(&a);
 	a.fresh = dev_open();
 	while (attack_goes_on(at)) {

@@ -97,7 +97,7 @@ static pid_t kill_once_asleep(pid_t victim, pid_t waiter, int sig)
 	pid_t pid = spawn();
 
 	if (!pid) {
-		if (!wait_for(task_in_ioctl(waiter), PATIENCE_MS))
+		if (!wait_for(task_in_call(waiter), PATIENCE_MS))
 			_exit(1);
 		_exit(kill(victim, sig) ? 2 : 0);
 	}
@@ -363,7 +363,7 @@ TEST_F(go, producer)
 			_exit(1);
 		for (i = 0; i < 5; i++)
 			end_send(&end, i);
-		wait_for(task_in_ioctl(us), PATIENCE_MS);
+		wait_for(task_in_call(us), PATIENCE_MS);
 		switch (variant->sig) {
 		case -1:
 			_exit(0);
@@ -1026,10 +1026,10 @@ TEST_F(succeed, sleeper_stays)
 			_exit(1);
 		_exit(value == 77 ? 0 : 2);
 	}
-	ASSERT_TRUE(wait_for(task_in_ioctl(pid), PATIENCE_MS));
+	ASSERT_TRUE(wait_for(task_in_call(pid), PATIENCE_MS));
 	end_drop(&self->prod);
 	ASSERT_EQ(0, end_open(&next, SCATTO_ROLE_PRODUCER, self->owner));
-	ASSERT_TRUE(wait_for(task_in_ioctl(pid), PATIENCE_MS));
+	ASSERT_TRUE(wait_for(task_in_call(pid), PATIENCE_MS));
 	EXPECT_EQ(1, end_send(&next, 77));
 	EXPECT_EQ(0, reap(pid));
 	end_drop(&next);

@@ -677,6 +677,80 @@ TEST_F(call, wake)
 	EXPECT_EQ(-EPIPE, dev_wake(self->prod.fd));
 }
 
+/* WAIT and WAKE in short: what is refused, and that nothing else happens. */
+TEST_F(call, seek)
+{
+	struct {
+		int fd;
+		uint64_t offset;
+		int whence, ret;
+	} t[] = {
+		{ self->unbound, 0, SEEK_DATA, -ENOTCONN },
+		{ self->unbound, 0, SEEK_HOLE, -ENOTCONN },
+		{ self->unbound, SCATTO_SEEK(0, self->prod.fd), SEEK_END, -ENOTCONN },
+		{ self->unbound, 0, SEEK_SET, -ESPIPE },
+		{ self->owner, 0, SEEK_DATA, -EPERM },
+		{ self->owner, 0, SEEK_HOLE, -EPERM },
+		{ self->observer, 0, SEEK_DATA, -EPERM },
+		{ self->observer, SCATTO_SEEK(0, self->prod.fd), SEEK_END, -EPERM },
+		/* WAKE has no argument. */
+		{ self->prod.fd, 1, SEEK_DATA, -EINVAL },
+		{ self->prod.fd, 1ULL << 63, SEEK_DATA, -EINVAL },
+		{ self->cons.fd, 1ULL << 32, SEEK_HOLE, -EINVAL },
+		/* What asks for the size of a file wakes nobody. */
+		{ self->prod.fd, 0, SEEK_END, -EINVAL },
+		{ self->cons.fd, 0xffffffff, SEEK_END, -EINVAL },
+		{ self->cons.fd, -1, SEEK_END, -EINVAL },
+		{ self->cons.fd, 1ULL << 63, SEEK_END, -EINVAL },
+		{ self->cons.fd, SCATTO_SEEK(0, -1), SEEK_END, -EINVAL },
+		{ self->cons.fd, SCATTO_SEEK(0, -2), SEEK_END, -EINVAL },
+		{ self->cons.fd, SCATTO_SEEK(0, 100000), SEEK_END, -EBADF },
+		{ self->cons.fd, SCATTO_SEEK(0, INT32_MAX - 1), SEEK_END, -EBADF },
+		{ self->cons.fd, SCATTO_SEEK(0, self->null), SEEK_END, -EINVAL },
+		{ self->cons.fd, SCATTO_SEEK(0, self->unbound), SEEK_END, -ENOTCONN },
+		{ self->cons.fd, SCATTO_SEEK(0, self->owner), SEEK_END, -EPERM },
+		{ self->cons.fd, SCATTO_SEEK(0, self->observer), SEEK_END, -EPERM },
+		{ self->cons.fd, 0, 5, -EINVAL },
+		{ self->cons.fd, 0, -1, -EINVAL },
+		/* Position 0 is reached. */
+		{ self->cons.fd, 0, SEEK_DATA, 0 },
+		{ self->prod.fd, 0, SEEK_HOLE, 0 },
+		{ self->cons.fd, SCATTO_SEEK(0, self->prod.fd), SEEK_END, 0 },
+		{ self->prod.fd, SCATTO_SEEK(0, self->cons.fd), SEEK_END, 0 },
+		{ self->cons.fd, 0, SEEK_HOLE, 0 },
+		{ self->prod.fd, 0, SEEK_DATA, 0 },
+	};
+	int fds[] = { self->prod.fd, self->cons.fd }, waits[] = { SEEK_HOLE, SEEK_DATA };
+	struct sigaction sa = { .sa_handler = nothing };
+	struct itimerval soon = { .it_value.tv_usec = 50000 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_LEN(t); i++)
+		EXPECT_EQ(t[i].ret, dev_seek(t[i].fd, t[i].offset, t[i].whence)) {
+			TH_LOG("call %u", i);
+		}
+	EXPECT_TRUE(unchanged(self));
+
+	sigaction(SIGALRM, &sa, NULL);
+	for (i = 0; i < ARRAY_LEN(fds); i++) {
+		EXPECT_EQ(0, fcntl(fds[i], F_SETFL, O_NONBLOCK));
+		EXPECT_EQ(-EAGAIN, dev_seek(fds[i], 1, waits[i]));
+		EXPECT_EQ(-EAGAIN, dev_seek(fds[i], SCATTO_SEEK(1, fds[!i]), SEEK_END));
+		EXPECT_EQ(0, fcntl(fds[i], F_SETFL, 0));
+		setitimer(ITIMER_REAL, &soon, NULL);
+		EXPECT_EQ(-EINTR, dev_seek(fds[i], 1, waits[i]));
+		setitimer(ITIMER_REAL, &soon, NULL);
+		EXPECT_EQ(-EINTR, dev_seek(fds[i], SCATTO_SEEK(1, fds[!i]), SEEK_END));
+	}
+	EXPECT_TRUE(unchanged(self));
+	for (i = 0; i < ARRAY_LEN(fds); i++) {
+		EXPECT_EQ(0, dev_close(fds[i]));
+		EXPECT_EQ(-EPIPE, dev_seek(fds[i], 0, waits[i]));
+		EXPECT_EQ(-EPIPE, dev_seek(fds[i], 0, waits[!i]));
+		EXPECT_EQ(-EPIPE, dev_seek(fds[i], SCATTO_SEEK(0, fds[i]), SEEK_END));
+	}
+}
+
 TEST_F(call, close)
 {
 	struct scatto_info info;
@@ -800,9 +874,9 @@ TEST_F(call, not_a_file)
 		EXPECT_EQ(-1, write(fds[i], self->page, 8));
 		EXPECT_EQ(EINVAL, errno);
 		EXPECT_EQ(-1, pread(fds[i], self->page, 8, 0));
-		EXPECT_EQ(ESPIPE, errno);
-		EXPECT_EQ(-1, lseek(fds[i], 0, SEEK_CUR));
-		EXPECT_EQ(ESPIPE, errno);
+		EXPECT_EQ(EINVAL, errno);
+		EXPECT_EQ(-ESPIPE, dev_seek(fds[i], 0, SEEK_CUR));
+		EXPECT_EQ(-ESPIPE, dev_seek(fds[i], 8, SEEK_SET));
 		EXPECT_EQ(-1, ftruncate(fds[i], 4096));
 		EXPECT_EQ(EINVAL, errno);
 	}

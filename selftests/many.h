@@ -109,7 +109,7 @@ static inline int many_wake(struct end *end)
 		if (!many_stamped(end, from))
 			return 0;
 	__atomic_fetch_add(&many_wake_calls, 1, __ATOMIC_RELAXED);
-	return dev_wake(end->fd);
+	return end_wake(end);
 }
 
 /* P2 */

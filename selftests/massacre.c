@@ -1078,7 +1078,7 @@ static int sleeper_start_here(struct sleeper *s, int fd, uint64_t want)
 	s->arg.size = sizeof(s->arg);
 	if (pthread_create(&s->thread, NULL, sleeper_main, s))
 		return -EAGAIN;
-	while (!s->tid || !task_in_ioctl(s->tid))
+	while (!s->tid || !task_in_call(s->tid))
 		sched_yield();
 	return 0;
 }

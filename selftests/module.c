@@ -138,7 +138,7 @@ TEST_F(module, refused)
 			_exit(2);
 		_exit(0);
 	}
-	ASSERT_TRUE(wait_for(task_in_ioctl(pid), PATIENCE_MS));
+	ASSERT_TRUE(wait_for(task_in_call(pid), PATIENCE_MS));
 	EXPECT_EQ(-EAGAIN, unload());
 	ASSERT_EQ(0, end_open(&end, SCATTO_ROLE_PRODUCER, owner));
 	close(owner);

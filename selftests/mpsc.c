@@ -117,7 +117,7 @@ static int claimer_start(struct claimer *c, struct end *p, uint32_t count,
 		return -EAGAIN;
 	return wait_for(__atomic_load_n(&c->done, __ATOMIC_ACQUIRE) ||
 			(__atomic_load_n(&c->tid, __ATOMIC_ACQUIRE) &&
-			 task_in_ioctl(c->tid)), PATIENCE_MS) ? 0 : -ETIMEDOUT;
+			 task_in_call(c->tid)), PATIENCE_MS) ? 0 : -ETIMEDOUT;
 }
 
 static bool claimer_done(struct claimer *c, int ms)

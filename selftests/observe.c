@@ -129,7 +129,7 @@ TEST_F(observe, counters)
 
 		ASSERT_TRUE(wait_for(!dev_info(self->owner, &info) &&
 				     info.data_sleeps == sleeps &&
-				     task_in_ioctl(pid), PATIENCE_MS));
+				     task_in_call(pid), PATIENCE_MS));
 		EXPECT_EQ(1, end_send(&self->prod, i));
 	}
 	EXPECT_EQ(0, reap(pid));
@@ -169,7 +169,7 @@ TEST_F(observe, space_counters)
 
 		ASSERT_TRUE(wait_for(!dev_info(self->owner, &info) &&
 				     info.space_sleeps == sleeps &&
-				     task_in_ioctl(pid), PATIENCE_MS));
+				     task_in_call(pid), PATIENCE_MS));
 		EXPECT_EQ(1, end_recv(&self->cons, &value));
 		EXPECT_EQ(got++, value);
 	}
@@ -437,7 +437,7 @@ TEST_F(trace, all)
 		_exit(step_take(sv[1]) ? 2 : 0);
 	}
 	ASSERT_TRUE(wait_for(is_traced("side=0 want=1"), PATIENCE_MS));
-	ASSERT_TRUE(wait_for(task_in_ioctl(pid), PATIENCE_MS));
+	ASSERT_TRUE(wait_for(task_in_call(pid), PATIENCE_MS));
 	EXPECT_EQ(1, end_send(&prod, 0));
 	step_give(sv[0]);
 	EXPECT_EQ(0, reap(pid));
@@ -450,7 +450,7 @@ TEST_F(trace, all)
 	if (!pid)
 		_exit(dev_wait(prod.fd, 2, PATIENCE_MS) ? 1 : 0);
 	ASSERT_TRUE(wait_for(is_traced("side=1 want=2"), PATIENCE_MS));
-	ASSERT_TRUE(wait_for(task_in_ioctl(pid), PATIENCE_MS));
+	ASSERT_TRUE(wait_for(task_in_call(pid), PATIENCE_MS));
 	EXPECT_EQ(1, end_recv(&cons, &value));
 	EXPECT_EQ(0, reap(pid));
 	EXPECT_EQ(0, end_send(&prod, 9));

@@ -641,7 +641,7 @@ static void make_room(struct chan *ch, unsigned int n)
 
 static bool waits_in_claim(struct chan *ch, struct victim *v, unsigned int claimers)
 {
-	return wait_for(ch->c.area->claimers == claimers && task_in_ioctl(v->pid),
+	return wait_for(ch->c.area->claimers == claimers && task_in_call(v->pid),
 			PATIENCE_MS);
 }
 

@@ -124,7 +124,7 @@ TEST_F(wait, threshold_of_data)
 	for (i = 0; i < 1000; i++)
 		EXPECT_EQ(0, dev_wake(self->p.fd));
 	EXPECT_FALSE(sleeper_done(&s, 50));
-	EXPECT_TRUE(task_in_ioctl(s.tid));
+	EXPECT_TRUE(task_in_call(s.tid));
 	EXPECT_EQ(switches, task_switches(s.tid));
 	EXPECT_EQ(1, end_send(&self->p, 5));
 	EXPECT_EQ(0, sleeper_join(&s));
@@ -369,7 +369,7 @@ TEST_F(wait, signal_restarts)
 	ASSERT_EQ(0, sleeper_start(&s, self->c.fd, 1));
 	for (i = 1; i <= 5; i++) {
 		pthread_kill(s.thread, SIGUSR2);
-		ASSERT_TRUE(wait_for(signals == i && task_in_ioctl(s.tid),
+		ASSERT_TRUE(wait_for(signals == i && task_in_call(s.tid),
 				     PATIENCE_MS));
 		EXPECT_FALSE(s.done);
 	}
@@ -410,7 +410,7 @@ TEST_F(wait, stop_and_continue)
 		_exit(dev_wait(c.fd, 1, -1) ? 2 : 0);
 	}
 	for (i = 0; i < 3; i++) {
-		ASSERT_TRUE(wait_for(task_in_ioctl(pid), PATIENCE_MS));
+		ASSERT_TRUE(wait_for(task_in_call(pid), PATIENCE_MS));
 		kill(pid, SIGSTOP);
 		ASSERT_TRUE(wait_for(task_state(pid) == 'T', PATIENCE_MS));
 		/* Stopped is not dead. */
@@ -419,7 +419,7 @@ TEST_F(wait, stop_and_continue)
 		EXPECT_EQ(0, info.state);
 		kill(pid, SIGCONT);
 	}
-	ASSERT_TRUE(wait_for(task_in_ioctl(pid), PATIENCE_MS));
+	ASSERT_TRUE(wait_for(task_in_call(pid), PATIENCE_MS));
 	/* Published while it is stopped: found when it goes on. */
 	kill(pid, SIGSTOP);
 	ASSERT_TRUE(wait_for(task_state(pid) == 'T', PATIENCE_MS));
@@ -563,12 +563,12 @@ TEST_F(wait, wake_and_wait)
 	ASSERT_EQ(0, end_open(&p, SCATTO_ROLE_PRODUCER, owner));
 	ASSERT_EQ(0, end_open(&c, SCATTO_ROLE_CONSUMER, owner));
 
-	for (i = 1; i <= 3; i++) {
+	for (i = 1; i <= 6; i++) {
 		ASSERT_EQ(0, sleeper_start(&s, self->c.fd, i));
 		/* Published, and nobody told: the call below does that. */
 		__atomic_store_n(&self->p.prod->published, i, __ATOMIC_RELEASE);
 		EXPECT_FALSE(sleeper_done(&s, 20));
-		t = (struct sleeper){ .fd = c.fd, .arg = {
+		t = (struct sleeper){ .fd = c.fd, .whence = i % 2 ? SEEK_END : 0, .arg = {
 			.want = i, .flags = SCATTO_WAIT_WAKE,
 			.wake_fd = self->p.fd,
 		} };
@@ -578,18 +578,57 @@ TEST_F(wait, wake_and_wait)
 		EXPECT_EQ(1, end_send(&p, i));
 		EXPECT_EQ(0, sleeper_join(&t));
 	}
-	EXPECT_EQ(3, info_wakes(self->owner, true));
+	EXPECT_EQ(6, info_wakes(self->owner, true));
 
 	/* Without a reason to wait it wakes all the same. */
-	ASSERT_EQ(0, sleeper_start(&s, self->c.fd, 4));
-	__atomic_store_n(&self->p.prod->published, 4, __ATOMIC_RELEASE);
 	t.arg.want = 0;
-	EXPECT_EQ(0, dev_ioctl(c.fd, SCATTO_IOC_WAIT, &t.arg));
-	EXPECT_EQ(0, sleeper_join(&s));
+	for (i = 7; i <= 8; i++) {
+		ASSERT_EQ(0, sleeper_start(&s, self->c.fd, i));
+		__atomic_store_n(&self->p.prod->published, i, __ATOMIC_RELEASE);
+		EXPECT_EQ(0, i % 2 ? dev_seek(c.fd, SCATTO_SEEK(0, self->p.fd), SEEK_END) :
+				     dev_ioctl(c.fd, SCATTO_IOC_WAIT, &t.arg));
+		EXPECT_EQ(0, sleeper_join(&s));
+	}
 
 	end_drop(&p);
 	end_drop(&c);
 	close(owner);
+}
+
+/* SEEK_END has the lower half of a position: the nearest that it can be is meant. */
+TEST_F(wait, wake_and_wait_far_on)
+{
+	static const uint64_t at[] = { 1ULL << 31, 1ULL << 32, 5ULL << 32, 1ULL << 62 };
+	unsigned int i;
+	int k;
+
+	for (i = 0; i < ARRAY_LEN(at); i++)
+		for (k = -CAPACITY; k <= CAPACITY; k++) {
+			struct sleeper s;
+
+			/* The consumer has read all, then wants one more. */
+			self->p.prod->published = at[i] + k;
+			self->c.cons->cursor = at[i] + k;
+			EXPECT_EQ(0, dev_seek(self->c.fd, SCATTO_SEEK(at[i] + k, self->c.fd),
+					      SEEK_END));
+			s = (struct sleeper){ .fd = self->c.fd, .whence = SEEK_END, .arg = {
+				.want = at[i] + k + 1, .wake_fd = self->c.fd,
+			} };
+			ASSERT_EQ(0, sleeper_start_args(&s));
+			EXPECT_EQ(at[i] + k + 1, self->p.area->data_wake);
+			EXPECT_EQ(1, end_publish(&self->p, at[i] + k + 1));
+			EXPECT_EQ(0, sleeper_join(&s));
+
+			/* The producer has filled it, then wants half of it. */
+			self->p.prod->published = at[i] + k + CAPACITY;
+			s = (struct sleeper){ .fd = self->p.fd, .whence = SEEK_END, .arg = {
+				.want = at[i] + k + CAPACITY / 2, .wake_fd = self->p.fd,
+			} };
+			ASSERT_EQ(0, sleeper_start_args(&s));
+			EXPECT_EQ(at[i] + k + CAPACITY / 2, self->p.area->space_wake);
+			EXPECT_EQ(1, end_release(&self->c, at[i] + k + CAPACITY / 2));
+			EXPECT_EQ(0, sleeper_join(&s));
+		}
 }
 
 TEST_F(wait, wake_and_wait_errors)

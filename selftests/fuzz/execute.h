@@ -103,8 +103,10 @@ static const short allowed[NR_CALLS][24] = {
 	[CALL_ATTACH] = { STRUCT, EISCONN, ENOTCONN, ENOENT, EACCES, EPERM, EPIPE, EBUSY },
 	[CALL_INFO] = { STRUCT, ENOTCONN },
 	[CALL_CLOSE] = { EBADF, ENOTTY, ENOTCONN, EINVAL, EPERM, EPIPE },
-	[CALL_WAIT] = { STRUCT, ENOTCONN, EPERM, EPIPE, EUSERS, EAGAIN, ETIMEDOUT, EINTR },
-	[CALL_WAKE] = { EBADF, ENOTTY, ENOTCONN, EINVAL, EPERM, EPIPE },
+	[CALL_WAIT] = { STRUCT, ENOTCONN, EPERM, EPIPE, EUSERS, EAGAIN, ETIMEDOUT, EINTR,
+			ESPIPE },
+	[CALL_WAKE] = { EBADF, ENOTTY, ENOTCONN, EINVAL, EPERM, EPIPE, ESPIPE, EAGAIN, EINTR,
+			EUSERS },
 	[CALL_CLAIM] = { STRUCT, ENOTCONN, EPERM, EOPNOTSUPP, EBUSY, EPIPE, EUSERS, EAGAIN,
 			 ETIMEDOUT, EINTR },
 	[CALL_OTHER] = { EBADF, ENOTTY },
@@ -592,12 +594,39 @@ static uint64_t position_of_peer(struct view *v)
 	return ret ? 0 : pos;
 }
 
+/* WAIT, or WAKE, in short; the role is what we believe it is. */
+static long seek_call(struct actor *a, const struct op *op, uint64_t offset, bool wait)
+{
+	bool consumer = a->view[op->slot].end.role == SCATTO_ROLE_CONSUMER;
+	int whence = consumer == wait ? SEEK_DATA : SEEK_HOLE;
+	long ret;
+
+	if (wait && !pick(a, 4)) {
+		whence = SEEK_END;
+		offset = SCATTO_SEEK(offset, pick(a, 8) ? FD_SLOT + op->other : (int)boundary(a));
+	}
+	if (RND_FIELD(op->rnd) && pick(a, 2))
+		whence = pick(a, 6);
+	else if (RND_FIELD(op->rnd))
+		offset = boundary(a);
+	timer_arm(a, true);
+	ret = lseek(FD_SLOT + op->slot, offset, whence);
+	ret = ret < 0 ? -errno : ret;
+	timer_arm(a, false);
+	return ret;
+}
+
 static void do_wait(struct actor *a, const struct op *op)
 {
 	struct scatto_wait arg = { .size = sizeof(arg) };
 	bool bounded;
 	long ret;
 
+	if (!pick(a, 4)) {
+		ret = seek_call(a, op, position_of_peer(&a->view[op->slot]) + 1, true);
+		answer(a, CALL_WAIT, ret < 0 ? ret : 0, "slot %u by lseek", op->slot);
+		return;
+	}
 	arg.want = position_of_peer(&a->view[op->slot]) + 1;
 	if (!pick(a, 4))
 		arg.want += pick(a, 2) ? pick(a, 70) : boundary(a);
@@ -626,10 +655,15 @@ static void do_wait(struct actor *a, const struct op *op)
 
 static void do_wake(struct actor *a, const struct op *op)
 {
-	long ret = ioctl(FD_SLOT + op->slot, SCATTO_IOC_WAKE,
-			 RND_FIELD(op->rnd) ? boundary(a) : 0);
+	long ret;
 
-	ret = ret < 0 ? -errno : ret;
+	if (pick(a, 2)) {
+		ret = seek_call(a, op, 0, false);
+	} else {
+		ret = ioctl(FD_SLOT + op->slot, SCATTO_IOC_WAKE,
+			    RND_FIELD(op->rnd) ? boundary(a) : 0);
+		ret = ret < 0 ? -errno : ret;
+	}
 	answer(a, CALL_WAKE, ret, "slot %u", op->slot);
 	if (ret > 1024)
 		complain(a, "WAKE says that it woke %ld", ret);

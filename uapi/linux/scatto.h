@@ -92,6 +92,7 @@ enum scatto_role {
 #define SCATTO_FEATURE_REPAIR	_BITULL(2)	/* a death is noticed and repaired */
 #define SCATTO_FEATURE_RIGHTS	_BITULL(3)	/* rights enforced by the page tables */
 #define SCATTO_FEATURE_CLAIM	_BITULL(4)	/* SCATTO_IOC_CLAIM works */
+#define SCATTO_FEATURE_SEEK	_BITULL(5)	/* lseek(2) waits and wakes */
 
 /*
  * Mapped layout. A channel has four regions; SCATTO_IOC_ATTACH and
@@ -601,6 +602,15 @@ struct scatto_list {
 #define SCATTO_IOC_WAIT		_IO(SCATTO_IOC_MAGIC, 0x30)
 /* WAKE: no argument (0). Looks again at who of the other side can go on. */
 #define SCATTO_IOC_WAKE		_IO(SCATTO_IOC_MAGIC, 0x31)
+/*
+ * WAIT and WAKE in short, by lseek(2) (_llseek(2) of 32-bit processes), without
+ * thresholds and deadlines. They return what the ioctls return.
+ *	consumer: (fd, want, SEEK_DATA)	WAIT	(fd, 0, SEEK_HOLE)	WAKE
+ *	producer: (fd, want, SEEK_HOLE)	WAIT	(fd, 0, SEEK_DATA)	WAKE
+ *	both: (fd, SCATTO_SEEK(want, wake_fd), SEEK_END)	WAIT with wake_fd
+ */
+#define SCATTO_SEEK(want, wake_fd) \
+	((__s64)(((__u64)(__u32)(wake_fd) + 1) << 32 | (__u32)(want)))
 /* On producers */
 #define SCATTO_IOC_CLAIM	_IO(SCATTO_IOC_MAGIC, 0x40)
 
