@@ -289,43 +289,76 @@ static long scatto_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	}
 }
 
+static long scatto_seek_wait(struct file *file, u64 want)
+{
+	struct scatto_endpoint *ep = file->private_data;
+	struct scatto_wait arg = { .want = want };
+
+	/* Whoever calls F_SETFL meanwhile gets the one or the other. */
+	return scatto_wait(ep, &arg, data_race(file->f_flags) & O_NONBLOCK);
+}
+
+/*
+ * The consumer waits for the position with this lower half that is nearest to
+ * its own cursor. Nobody else can move that, so nobody can make it wait for
+ * another than it asks for. (Producers share what they claim.)
+ */
+static long scatto_seek_call(struct file *file, loff_t offset)
+{
+	struct scatto_endpoint *ep = file->private_data;
+	u64 cursor;
+	long ret;
+
+	if (ep->role != SCATTO_ROLE_CONSUMER)
+		return -EPERM;
+	if (!READ_ONCE(ep->active))
+		return -EPIPE;
+	ret = scatto_wake_fd((offset >> 32) - 1);
+	if (ret < 0)
+		return ret;
+	/* What is wanted is within the ring. */
+	BUILD_BUG_ON(SCATTO_MAX_CAPACITY > S32_MAX);
+	cursor = scatto_channel_consumed(ep->ch);
+	return scatto_seek_wait(file, cursor + (s32)((u32)offset - (u32)cursor));
+}
+
 /*
  * WAIT and WAKE once more, for who needs neither threshold nor deadline: two
- * words in registers, nothing to copy in, and none of the checks on the way to
- * an ioctl, which there know nothing of this device (a blocked round trip takes
- * a tenth less time; see performance.rst). SEEK_DATA is about the side that
- * waits for data, SEEK_HOLE about the one that waits for space: who belongs to
- * it waits, who belongs to the other wakes it.
+ * words in registers, nothing to copy in, and none of the hooks on the way to
+ * an ioctl (see design.rst for what that is worth). SEEK_DATA is about the side
+ * that waits for data, SEEK_HOLE about the one that waits for space: who
+ * belongs to it waits, who belongs to the other wakes it.
  */
 static loff_t scatto_llseek(struct file *file, loff_t offset, int whence)
 {
 	struct scatto_endpoint *ep = file->private_data;
-	struct scatto_wait arg = { .want = offset };
-	long ret;
+	bool waits;
 
-	if (whence == SEEK_SET || whence == SEEK_CUR)
+	switch (whence) {
+	case SEEK_DATA:
+	case SEEK_HOLE:
+		break;
+	case SEEK_END:
+		/* No descriptor: a common question for a file's size. */
+		if (offset >> 32 > 0)
+			break;
+		fallthrough;
+	default:
 		return -ESPIPE;
+	}
 	if (!scatto_endpoint_channel(ep))
 		return -ENOTCONN;
 	if (!scatto_moves(ep))
 		return -EPERM;
-	if (whence == SEEK_END) {
-		/* Which offset 0, a common question for a file's size, is not. */
-		if (offset >> 32 <= 0)
-			return -EINVAL;
-		if (!READ_ONCE(ep->active))
-			return -EPIPE;
-		ret = scatto_wake_fd((offset >> 32) - 1);
-		if (ret < 0)
-			return ret;
-		arg.want = scatto_wait_near(ep, offset);
-	} else if ((whence == SEEK_DATA) != (ep->role == SCATTO_ROLE_CONSUMER)) {
+	if (whence == SEEK_END)
+		return scatto_seek_call(file, offset);
+	waits = ep->role == (whence == SEEK_DATA ? SCATTO_ROLE_CONSUMER :
+						   SCATTO_ROLE_PRODUCER);
+	if (!waits)
 		return offset ? -EINVAL : scatto_ioctl_wake(ep);
-	} else if (!READ_ONCE(ep->active)) {
-		return -EPIPE;
-	}
-	/* Whoever calls F_SETFL meanwhile gets the one or the other. */
-	return scatto_wait(ep, &arg, data_race(file->f_flags) & O_NONBLOCK);
+	if (offset < 0)
+		return -EINVAL;
+	return READ_ONCE(ep->active) ? scatto_seek_wait(file, offset) : -EPIPE;
 }
 
 static void scatto_show_fdinfo(struct seq_file *m, struct file *file)

@@ -324,7 +324,6 @@ void scatto_side_lowered(struct scatto_channel *ch, unsigned int which);
 void scatto_side_wake_all(struct scatto_channel *ch, unsigned int which);
 long scatto_wait(struct scatto_endpoint *ep, const struct scatto_wait *arg,
 		 bool nonblock);
-u64 scatto_wait_near(struct scatto_endpoint *ep, u32 low);
 long scatto_wake(struct scatto_endpoint *ep);
 __poll_t scatto_poll(struct file *file, poll_table *wait);
 

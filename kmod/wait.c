@@ -566,19 +566,6 @@ out:
 	return !ret && !READ_ONCE(ep->active) ? -EPIPE : ret;
 }
 
-/* The position with this lower half that is nearest to where the waiter's side is. */
-u64 scatto_wait_near(struct scatto_endpoint *ep, u32 low)
-{
-	struct scatto_channel *ch = ep->ch;
-	bool data = ep->role == SCATTO_ROLE_CONSUMER &&
-		    ch->layout.kind != SCATTO_KIND_MPSC;
-	u64 base = data ? scatto_channel_published(ch) : scatto_channel_consumed(ch);
-
-	/* Nobody waits for what is further away than a ring. */
-	BUILD_BUG_ON(SCATTO_MAX_CAPACITY > S32_MAX);
-	return base + (s32)(low - (u32)base);
-}
-
 /* The caller has moved its position: wakes the side that waits for it. */
 long scatto_wake(struct scatto_endpoint *ep)
 {

@@ -465,6 +465,7 @@ uint64_t scatto_deadline(uint64_t ns)
 {
 	struct timespec now;
 	uint64_t at;
+	KEEP_ERRNO();
 
 	/* Cannot fail, and goes through the vDSO. */
 	clock_gettime(CLOCK_MONOTONIC, &now);

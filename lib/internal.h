@@ -83,6 +83,7 @@ struct backend {
  * struct __scatto_endpoint - one role on one channel
  * @backend: its operations
  * @fd: its own
+ * @seeks: waits and wakes by lseek() where that will do
  * @pid: process that has mapped it; to all others @map means nothing
  * @forks: how often it and its parents had been forked by then
  * @role: enum scatto_role
@@ -97,6 +98,7 @@ struct backend {
 struct __scatto_endpoint {
 	const struct backend *backend;
 	int fd;
+	bool seeks;
 	pid_t pid;
 	unsigned int forks;
 	uint32_t role;
@@ -152,8 +154,8 @@ static inline void restore_errno(const int *saved)
 	int keep_errno __attribute__((cleanup(restore_errno), unused)) = errno
 
 /*
- * What runs between two sleeps is kept together: each page of it has to be found
- * again after another process has run.
+ * What runs between two sleeps is kept together: each page of it, and of constants
+ * that it loads, has to be found again after another process has run.
  */
 #define HOT __attribute__((hot))
 

@@ -2,6 +2,7 @@
 /* The module's channels: everything goes through an open of /dev/scatto. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -32,6 +33,16 @@ static int kernel_open(void)
 	return -errno;
 }
 
+static int query(int fd, struct scatto_query *q)
+{
+	int ret;
+
+	memset(q, 0, sizeof(*q));
+	q->size = sizeof(*q);
+	ret = call(fd, SCATTO_IOC_QUERY, q);
+	return ret < 0 ? ret : 0;
+}
+
 int kernel_query(struct scatto_query *q)
 {
 	int fd = kernel_open();
@@ -39,11 +50,21 @@ int kernel_query(struct scatto_query *q)
 
 	if (fd < 0)
 		return fd;
-	memset(q, 0, sizeof(*q));
-	q->size = sizeof(*q);
-	ret = call(fd, SCATTO_IOC_QUERY, q);
+	ret = query(fd, q);
 	close(fd);
-	return ret < 0 ? ret : 0;
+	return ret;
+}
+
+/*
+ * Does lseek() wait and wake? Tools that run a program's threads one at a time
+ * (valgrind, rr) know that an ioctl() may block and think that an lseek() does not.
+ */
+static bool seeks(int fd)
+{
+	struct scatto_query q;
+
+	return !getenv("SCATTO_NO_SEEK") && !query(fd, &q) &&
+	       q.features & SCATTO_FEATURE_SEEK;
 }
 
 int kernel_list(struct scatto_list *entry)
@@ -97,17 +118,21 @@ kernel_sleep_until(struct __scatto_endpoint *ep, const struct sleep_req *req)
 
 static HOT int kernel_sleep(struct __scatto_endpoint *ep, const struct sleep_req *req)
 {
-	if (req->deadline != SCATTO_FOREVER || req->enough != req->want)
+	if (req->deadline != SCATTO_FOREVER || req->enough != req->want || !ep->seeks)
 		return kernel_sleep_until(ep, req);
-	if (req->wake)
-		return seek(ep->fd, SCATTO_SEEK(req->want, req->wake->fd), SEEK_END);
-	return seek(ep->fd, (int64_t)req->want,
-		    ep->role == SCATTO_ROLE_CONSUMER ? SEEK_DATA : SEEK_HOLE);
+	if (ep->role != SCATTO_ROLE_CONSUMER)
+		return seek(ep->fd, (int64_t)req->want, SEEK_HOLE);
+	if (!req->wake)
+		return seek(ep->fd, (int64_t)req->want, SEEK_DATA);
+	return seek(ep->fd, SCATTO_SEEK(req->want, req->wake->fd), SEEK_END);
 }
 
 static HOT void kernel_wake(struct __scatto_endpoint *ep)
 {
-	seek(ep->fd, 0, ep->role == SCATTO_ROLE_CONSUMER ? SEEK_HOLE : SEEK_DATA);
+	if (!ep->seeks)
+		call(ep->fd, SCATTO_IOC_WAKE, NULL);
+	else
+		seek(ep->fd, 0, ep->role == SCATTO_ROLE_CONSUMER ? SEEK_HOLE : SEEK_DATA);
 }
 
 static int kernel_claim(struct __scatto_endpoint *ep, struct claim_req *req)
@@ -219,6 +244,7 @@ int kernel_attach(uint32_t role, int channel_fd, const char *name,
 	}
 	ep->backend = &kernel_backend;
 	ep->fd = fd;
+	ep->seeks = seeks(fd);
 	ep->role = role;
 	ep->index = arg.index;
 	ep->position = arg.position;
@@ -238,6 +264,7 @@ int kernel_adopt(int fd, struct __scatto_endpoint *ep)
 		return ret;
 	ep->backend = &kernel_backend;
 	ep->fd = fd;
+	ep->seeks = seeks(fd);
 	ep->role = info.role;
 	ep->index = info.index;
 	ep->position = info.position;

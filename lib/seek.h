@@ -8,10 +8,10 @@
 #ifndef _LIBSCATTO_SEEK_H
 #define _LIBSCATTO_SEEK_H
 
-#include <errno.h>
-#include <stdint.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "internal.h"
 
 /* -errno, or what lseek() returns, which fits: 0 or a number of sleepers. */
 static inline int seek(int fd, int64_t offset, int whence)
@@ -33,8 +33,10 @@ static inline int seek(int fd, int64_t offset, int whence)
 	__asm__ volatile ("svc #0" : "+r" (x0) : "r" (x8), "r" (x1), "r" (x2) : "memory");
 	return (int)x0;
 #else
-	int64_t ret = lseek64(fd, offset, whence);
+	int64_t ret;
+	KEEP_ERRNO();
 
+	ret = lseek64(fd, offset, whence);
 	return ret < 0 ? -errno : (int)ret;
 #endif
 }

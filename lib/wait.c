@@ -51,7 +51,6 @@ struct waiter {
 static void nap(uint64_t ns)
 {
 	struct timespec ts = { .tv_nsec = (long)ns };
-	KEEP_ERRNO();
 
 	nanosleep(&ts, NULL);
 }
@@ -135,6 +134,7 @@ static void backoff(struct waiter *w)
 static __attribute__((noinline)) int waiter_pause(struct waiter *w)
 {
 	int ret;
+	KEEP_ERRNO();
 
 	if (w->left) {
 		waiter_rounds(w, w->left);

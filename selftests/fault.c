@@ -269,7 +269,9 @@ static int call_wait_sleeps(struct scene *s)
 
 static int call_wait_satisfied(struct scene *s)
 {
-	return dev_wait(s->p.fd, end_cursor(&s->c), -1);
+	struct scatto_wait arg = { .size = sizeof(arg), .want = end_cursor(&s->c) };
+
+	return dev_ioctl(s->p.fd, SCATTO_IOC_WAIT, &arg);
 }
 
 /* What is claimed is published by who was told of it; else the kernel has to. */

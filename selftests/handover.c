@@ -291,7 +291,7 @@ TEST_F_TIMEOUT(hold, killed, 60)
 	/* It has not been reaped yet, and whoever holds the fd holds it still. */
 	EXPECT_EQ(128 + SIGKILL, reap(pid));
 	if (self->holder)
-		EXPECT_EQ('S', task_state(self->holder));
+		EXPECT_TRUE(wait_for(task_state(self->holder) == 'S', PATIENCE_MS));
 	if (variant->how == BY_QUEUE) {
 		fd = recv_fd(self->sv[0]);
 		ASSERT_GE(fd, 0);

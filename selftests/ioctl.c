@@ -8,6 +8,7 @@
 
 #include "many.h"
 #include "kselftest_harness.h"
+#include "ioctl32.h"
 
 RESTORE_LIMITS
 
@@ -697,32 +698,46 @@ TEST_F(call, seek)
 		{ self->prod.fd, 1, SEEK_DATA, -EINVAL },
 		{ self->prod.fd, 1ULL << 63, SEEK_DATA, -EINVAL },
 		{ self->cons.fd, 1ULL << 32, SEEK_HOLE, -EINVAL },
+		{ self->cons.fd, 1ULL << 63, SEEK_DATA, -EINVAL },
+		{ self->prod.fd, -1, SEEK_HOLE, -EINVAL },
 		/* What asks for the size of a file wakes nobody. */
-		{ self->prod.fd, 0, SEEK_END, -EINVAL },
-		{ self->cons.fd, 0xffffffff, SEEK_END, -EINVAL },
-		{ self->cons.fd, -1, SEEK_END, -EINVAL },
-		{ self->cons.fd, 1ULL << 63, SEEK_END, -EINVAL },
-		{ self->cons.fd, SCATTO_SEEK(0, -1), SEEK_END, -EINVAL },
-		{ self->cons.fd, SCATTO_SEEK(0, -2), SEEK_END, -EINVAL },
+		{ self->unbound, 0, SEEK_END, -ESPIPE },
+		{ self->owner, 0, SEEK_END, -ESPIPE },
+		{ self->prod.fd, 0, SEEK_END, -ESPIPE },
+		{ self->cons.fd, 0xffffffff, SEEK_END, -ESPIPE },
+		{ self->cons.fd, -1, SEEK_END, -ESPIPE },
+		{ self->cons.fd, 1ULL << 63, SEEK_END, -ESPIPE },
+		{ self->cons.fd, SCATTO_SEEK(0, -1), SEEK_END, -ESPIPE },
+		{ self->cons.fd, SCATTO_SEEK(0, -2), SEEK_END, -ESPIPE },
 		{ self->cons.fd, SCATTO_SEEK(0, 100000), SEEK_END, -EBADF },
 		{ self->cons.fd, SCATTO_SEEK(0, INT32_MAX - 1), SEEK_END, -EBADF },
 		{ self->cons.fd, SCATTO_SEEK(0, self->null), SEEK_END, -EINVAL },
 		{ self->cons.fd, SCATTO_SEEK(0, self->unbound), SEEK_END, -ENOTCONN },
 		{ self->cons.fd, SCATTO_SEEK(0, self->owner), SEEK_END, -EPERM },
 		{ self->cons.fd, SCATTO_SEEK(0, self->observer), SEEK_END, -EPERM },
+		{ self->prod.fd, SCATTO_SEEK(0, self->cons.fd), SEEK_END, -EPERM },
 		{ self->cons.fd, 0, 5, -EINVAL },
 		{ self->cons.fd, 0, -1, -EINVAL },
 		/* Position 0 is reached. */
 		{ self->cons.fd, 0, SEEK_DATA, 0 },
 		{ self->prod.fd, 0, SEEK_HOLE, 0 },
 		{ self->cons.fd, SCATTO_SEEK(0, self->prod.fd), SEEK_END, 0 },
-		{ self->prod.fd, SCATTO_SEEK(0, self->cons.fd), SEEK_END, 0 },
+		{ self->cons.fd, SCATTO_SEEK(0, self->cons.fd), SEEK_END, 0 },
 		{ self->cons.fd, 0, SEEK_HOLE, 0 },
 		{ self->prod.fd, 0, SEEK_DATA, 0 },
 	};
-	int fds[] = { self->prod.fd, self->cons.fd }, waits[] = { SEEK_HOLE, SEEK_DATA };
+	struct {
+		int fd;
+		uint64_t offset;
+		int whence;
+	} sleeps[] = {
+		{ self->prod.fd, 1, SEEK_HOLE },
+		{ self->cons.fd, 1, SEEK_DATA },
+		{ self->cons.fd, SCATTO_SEEK(1, self->prod.fd), SEEK_END },
+	};
 	struct sigaction sa = { .sa_handler = nothing };
-	struct itimerval soon = { .it_value.tv_usec = 50000 };
+	/* Again and again: the first may come before the call sleeps. */
+	struct itimerval soon = { { 0, 20000 }, { 0, 20000 } }, never = {};
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_LEN(t); i++)
@@ -732,24 +747,43 @@ TEST_F(call, seek)
 	EXPECT_TRUE(unchanged(self));
 
 	sigaction(SIGALRM, &sa, NULL);
-	for (i = 0; i < ARRAY_LEN(fds); i++) {
-		EXPECT_EQ(0, fcntl(fds[i], F_SETFL, O_NONBLOCK));
-		EXPECT_EQ(-EAGAIN, dev_seek(fds[i], 1, waits[i]));
-		EXPECT_EQ(-EAGAIN, dev_seek(fds[i], SCATTO_SEEK(1, fds[!i]), SEEK_END));
-		EXPECT_EQ(0, fcntl(fds[i], F_SETFL, 0));
+	for (i = 0; i < ARRAY_LEN(sleeps); i++) {
+		EXPECT_EQ(0, fcntl(sleeps[i].fd, F_SETFL, O_NONBLOCK));
+		EXPECT_EQ(-EAGAIN, dev_seek(sleeps[i].fd, sleeps[i].offset, sleeps[i].whence));
+		EXPECT_EQ(0, fcntl(sleeps[i].fd, F_SETFL, 0));
 		setitimer(ITIMER_REAL, &soon, NULL);
-		EXPECT_EQ(-EINTR, dev_seek(fds[i], 1, waits[i]));
-		setitimer(ITIMER_REAL, &soon, NULL);
-		EXPECT_EQ(-EINTR, dev_seek(fds[i], SCATTO_SEEK(1, fds[!i]), SEEK_END));
+		EXPECT_EQ(-EINTR, dev_seek(sleeps[i].fd, sleeps[i].offset, sleeps[i].whence));
+		setitimer(ITIMER_REAL, &never, NULL);
 	}
 	EXPECT_TRUE(unchanged(self));
-	for (i = 0; i < ARRAY_LEN(fds); i++) {
-		EXPECT_EQ(0, dev_close(fds[i]));
-		EXPECT_EQ(-EPIPE, dev_seek(fds[i], 0, waits[i]));
-		EXPECT_EQ(-EPIPE, dev_seek(fds[i], 0, waits[!i]));
-		EXPECT_EQ(-EPIPE, dev_seek(fds[i], SCATTO_SEEK(0, fds[i]), SEEK_END));
-	}
+	EXPECT_EQ(0, dev_close(self->prod.fd));
+	EXPECT_EQ(-EPIPE, dev_seek(self->cons.fd, SCATTO_SEEK(0, self->prod.fd), SEEK_END));
+	EXPECT_EQ(-EPIPE, dev_seek(self->prod.fd, 0, SEEK_HOLE));
+	EXPECT_EQ(-EPIPE, dev_seek(self->prod.fd, 0, SEEK_DATA));
+	EXPECT_EQ(0, dev_close(self->cons.fd));
+	EXPECT_EQ(-EPIPE, dev_seek(self->cons.fd, 0, SEEK_HOLE));
+	EXPECT_EQ(-EPIPE, dev_seek(self->cons.fd, 0, SEEK_DATA));
+	EXPECT_EQ(-EPIPE, dev_seek(self->cons.fd, SCATTO_SEEK(0, self->cons.fd), SEEK_END));
 }
+
+#ifdef __x86_64__
+/* _llseek(2) has all 64 bits of the offset, lseek(2) of a 32-bit program has 32. */
+TEST_F(call, seek32)
+{
+	if (!have_ioctl32())
+		SKIP(return, "the kernel has no 32-bit calls");
+	self->cons.cons->cursor = 5ULL << 32;
+	self->prod.prod->published = 5ULL << 32;
+	EXPECT_EQ(0, fcntl(self->cons.fd, F_SETFL, O_NONBLOCK));
+	EXPECT_EQ(0, llseek32(self->cons.fd, 5ULL << 32, SEEK_DATA));
+	EXPECT_EQ(-EAGAIN, llseek32(self->cons.fd, (5ULL << 32) + 1, SEEK_DATA));
+	EXPECT_EQ(0, llseek32(self->cons.fd, 0, SEEK_HOLE));
+	EXPECT_EQ(0, llseek32(self->cons.fd, SCATTO_SEEK(0, self->prod.fd), SEEK_END));
+	EXPECT_EQ(-EAGAIN, llseek32(self->cons.fd, SCATTO_SEEK(1, self->prod.fd), SEEK_END));
+	EXPECT_EQ(0, lseek32(self->cons.fd, 1, SEEK_DATA));
+	EXPECT_EQ(-EINVAL, lseek32(self->cons.fd, INT32_MIN, SEEK_DATA));
+}
+#endif
 
 TEST_F(call, close)
 {

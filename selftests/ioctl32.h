@@ -23,6 +23,40 @@ static inline int ioctl32(int fd, uint32_t cmd, uint64_t arg)
 	return (int)ret;
 }
 
+#define NR_LSEEK_32	19
+#define NR_LLSEEK_32	140
+
+static inline int lseek32(int fd, int32_t offset, int whence)
+{
+	long ret = NR_LSEEK_32;
+
+	asm volatile("int $0x80"
+		     : "+a"(ret)
+		     : "b"((long)fd), "c"((long)offset), "d"((long)whence)
+		     : "memory", "cc", "r8", "r9", "r10", "r11");
+	return (int)ret;
+}
+
+/* -errno, or the result, which goes through memory. */
+static inline int llseek32(int fd, uint64_t offset, int whence)
+{
+	uint64_t *result = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	long ret = NR_LLSEEK_32;
+
+	if (result == MAP_FAILED)
+		return -ENOMEM;
+	asm volatile("int $0x80"
+		     : "+a"(ret)
+		     : "b"((long)fd), "c"((long)(offset >> 32)), "d"((long)(uint32_t)offset),
+		       "S"((long)result), "D"((long)whence)
+		     : "memory", "cc", "r8", "r9", "r10", "r11");
+	if ((int)ret >= 0)
+		ret = *result;
+	munmap(result, 4096);
+	return (int)ret;
+}
+
 /* Without support for it, int 0x80 is a fault or an unknown call. */
 static inline bool have_ioctl32(void)
 {

@@ -244,7 +244,6 @@ static inline long task_syscall(pid_t tid)
 	return read_number(path, NULL);
 }
 
-/* Does the task sleep inside an ioctl? */
 /* Asleep in the device's ioctl() or lseek() */
 static inline bool task_in_call(pid_t tid)
 {
@@ -433,12 +432,27 @@ static inline int dev_seek(int fd, uint64_t offset, int whence)
 	return ret < 0 ? -errno : ret;
 }
 
-/* These have two forms: where nothing says which, every other call has the other. */
+/*
+ * These have two forms. Where nothing says which, it changes from call to call, and it
+ * is chance which comes first: tests are processes of their own.
+ */
 static inline bool in_short(void)
 {
-	static _Atomic unsigned int calls;
+	static _Atomic uint32_t calls;
+	uint32_t n = calls++ + 7 * getpid();
 
-	return calls++ % 2;
+	return (n * 2654435761U) >> 31;
+}
+
+/* How an endpoint waits in short; 0 if it is none that can. */
+static inline int dev_whence(int fd)
+{
+	struct scatto_info info;
+
+	if (dev_info(fd, &info))
+		return 0;
+	return info.role == SCATTO_ROLE_CONSUMER ? SEEK_DATA :
+	       info.role == SCATTO_ROLE_PRODUCER ? SEEK_HOLE : 0;
 }
 
 static inline int dev_wake(int fd)
@@ -450,7 +464,10 @@ static inline int dev_wake(int fd)
 static inline int dev_wait(int fd, uint64_t want, int ms)
 {
 	struct scatto_wait arg = { .size = sizeof(arg), .want = want };
+	int whence = ms < 0 && in_short() ? dev_whence(fd) : 0;
 
+	if (whence)
+		return dev_seek(fd, want, whence);
 	if (ms >= 0) {
 		arg.flags = SCATTO_WAIT_DEADLINE;
 		arg.deadline = now_ns() + ms * 1000000ULL;
@@ -869,11 +886,9 @@ static inline int sleeper_start_args(struct sleeper *s)
 
 static inline int sleeper_start(struct sleeper *s, int fd, uint64_t want)
 {
-	struct scatto_info info;
-
-	*s = (struct sleeper){ .fd = fd, .arg.want = want };
-	if (in_short() && !dev_info(fd, &info))
-		s->whence = info.role == SCATTO_ROLE_CONSUMER ? SEEK_DATA : SEEK_HOLE;
+	*s = (struct sleeper){
+		.fd = fd, .whence = in_short() ? dev_whence(fd) : 0, .arg.want = want,
+	};
 	return sleeper_start_args(s);
 }
 

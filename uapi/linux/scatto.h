@@ -607,7 +607,7 @@ struct scatto_list {
  * thresholds and deadlines. They return what the ioctls return.
  *	consumer: (fd, want, SEEK_DATA)	WAIT	(fd, 0, SEEK_HOLE)	WAKE
  *	producer: (fd, want, SEEK_HOLE)	WAIT	(fd, 0, SEEK_DATA)	WAKE
- *	both: (fd, SCATTO_SEEK(want, wake_fd), SEEK_END)	WAIT with wake_fd
+ *	consumer: (fd, SCATTO_SEEK(want, wake_fd), SEEK_END)	WAIT with wake_fd
  */
 #define SCATTO_SEEK(want, wake_fd) \
 	((__s64)(((__u64)(__u32)(wake_fd) + 1) << 32 | (__u32)(want)))
