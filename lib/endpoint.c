@@ -467,7 +467,7 @@ uint64_t scatto_deadline(uint64_t ns)
 	uint64_t at;
 	KEEP_ERRNO();
 
-	/* Cannot fail, and goes through the vDSO. */
+	/* Cannot fail, but for a filter of system calls, and goes through the vDSO. */
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	at = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	return ns > SCATTO_FOREVER - at ? SCATTO_FOREVER : at + ns;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /* The module's channels: everything goes through an open of /dev/scatto. */
 #define _GNU_SOURCE
+#define _FILE_OFFSET_BITS 64
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -59,12 +61,22 @@ int kernel_query(struct scatto_query *q)
  * Does lseek() wait and wake? Tools that run a program's threads one at a time
  * (valgrind, rr) know that an ioctl() may block and think that an lseek() does not.
  */
-static bool seeks(int fd)
+static bool may_seek;
+
+static void may_seek_init(void)
 {
+	may_seek = !getenv("SCATTO_NO_SEEK");
+}
+
+static bool seeks(int fd, uint32_t role)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct scatto_query q;
 
-	return !getenv("SCATTO_NO_SEEK") && !query(fd, &q) &&
-	       q.features & SCATTO_FEATURE_SEEK;
+	if (role != SCATTO_ROLE_PRODUCER && role != SCATTO_ROLE_CONSUMER)
+		return false;
+	pthread_once(&once, may_seek_init);
+	return may_seek && !query(fd, &q) && q.features & SCATTO_FEATURE_SEEK;
 }
 
 int kernel_list(struct scatto_list *entry)
@@ -244,7 +256,7 @@ int kernel_attach(uint32_t role, int channel_fd, const char *name,
 	}
 	ep->backend = &kernel_backend;
 	ep->fd = fd;
-	ep->seeks = seeks(fd);
+	ep->seeks = seeks(fd, role);
 	ep->role = role;
 	ep->index = arg.index;
 	ep->position = arg.position;
@@ -264,7 +276,7 @@ int kernel_adopt(int fd, struct __scatto_endpoint *ep)
 		return ret;
 	ep->backend = &kernel_backend;
 	ep->fd = fd;
-	ep->seeks = seeks(fd);
+	ep->seeks = seeks(fd, info.role);
 	ep->role = info.role;
 	ep->index = info.index;
 	ep->position = info.position;

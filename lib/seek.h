@@ -33,10 +33,11 @@ static inline int seek(int fd, int64_t offset, int whence)
 	__asm__ volatile ("svc #0" : "+r" (x0) : "r" (x8), "r" (x1), "r" (x2) : "memory");
 	return (int)x0;
 #else
-	int64_t ret;
+	off_t ret;
 	KEEP_ERRNO();
 
-	ret = lseek64(fd, offset, whence);
+	_Static_assert(sizeof(off_t) == 8, "a position does not fit into an off_t");
+	ret = lseek(fd, offset, whence);
 	return ret < 0 ? -errno : (int)ret;
 #endif
 }

@@ -8,8 +8,6 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#include <sys/prctl.h>
-
 #include <scatto.h>
 
 #define ROUNDS	5000
@@ -81,12 +79,10 @@ FIXTURE_SETUP(library)
 		setenv("SCATTO_NO_SEEK", "1", 1);
 	ASSERT_EQ(0, scatto_channel_create(&cfg, &self->to));
 	ASSERT_EQ(0, scatto_channel_create(&cfg, &self->fro));
-	self->pid = fork();
+	self->pid = spawn();
 	ASSERT_LE(0, self->pid);
-	if (!self->pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!self->pid)
 		_exit(serve(self->to, self->fro, variant->strategy));
-	}
 	ASSERT_EQ(0, scatto_producer_attach(self->to, &self->p));
 	ASSERT_EQ(0, scatto_consumer_attach(self->fro, &self->c));
 	ASSERT_EQ(0, scatto_producer_set_wait(self->p, variant->strategy));
@@ -98,6 +94,7 @@ FIXTURE_SETUP(library)
 
 FIXTURE_TEARDOWN(library)
 {
+	kill(self->pid, SIGCONT);
 	scatto_producer_close(self->p);
 	scatto_consumer_close(self->c);
 	scatto_channel_free(self->to);
@@ -106,13 +103,13 @@ FIXTURE_TEARDOWN(library)
 }
 
 /* Requests and answers, by two calls and by one. */
-TEST_F(library, round_trips)
+TEST_F_TIMEOUT(library, round_trips, 120)
 {
+	uint64_t i, v, begin = now_ns();
 	struct scatto_info info;
-	uint64_t i, v;
 
 	errno = ERRNO;
-	for (i = 0; i < ROUNDS; i++) {
+	for (i = 0; i < ROUNDS && test_goes_on(begin, 10); i++) {
 		v = 2 * i;
 		ASSERT_EQ(0, i % 2 ? scatto_call(self->p, &v, self->c, &v, SCATTO_FOREVER) :
 				     scatto_send(self->p, &v) ?: scatto_recv(self->c, &v));
@@ -120,9 +117,9 @@ TEST_F(library, round_trips)
 	}
 	EXPECT_EQ(ERRNO, errno);
 	ASSERT_EQ(0, scatto_consumer_info(self->c, &info));
-	printf("# %llu of %d rounds slept\n", info.data_sleeps, ROUNDS);
+	printf("# %llu of %llu rounds slept\n", info.data_sleeps, (unsigned long long)i);
 	if (variant->strategy == SCATTO_STRATEGY_BLOCK)
-		EXPECT_LT(ROUNDS / 100, info.data_sleeps);
+		EXPECT_LT(0, info.data_sleeps);
 	if (!sleeps(variant->strategy))
 		EXPECT_EQ(0, info.data_sleeps);
 }
@@ -159,10 +156,10 @@ TEST_F(library, interrupted)
 	uint64_t v = 0;
 
 	if (!sleeps(variant->strategy))
-		return;
+		SKIP(return, "signals do not end what does not sleep");
 	sigaction(SIGUSR1, &sa, NULL);
-	errno = ERRNO;
 	ASSERT_EQ(0, pthread_create(&thread, NULL, interrupt, &in));
+	errno = ERRNO;
 	EXPECT_EQ(-EINTR, scatto_recv(self->c, &v));
 	pthread_join(thread, NULL);
 	EXPECT_EQ(call, in.call);
@@ -183,14 +180,15 @@ TEST_F(library, full)
 	uint64_t v = 0;
 
 	if (!sleeps(variant->strategy))
-		return;
+		SKIP(return, "signals do not end what does not sleep");
 	sigaction(SIGUSR1, &sa, NULL);
 	/* Nobody reads any more. */
 	ASSERT_EQ(0, kill(self->pid, SIGSTOP));
-	errno = ERRNO;
+	ASSERT_TRUE(wait_for(task_state(self->pid) == 'T', PATIENCE_MS));
 	while (!scatto_try_send(self->p, &v))
 		;
 	ASSERT_EQ(0, pthread_create(&thread, NULL, interrupt, &in));
+	errno = ERRNO;
 	EXPECT_EQ(-EINTR, scatto_send(self->p, &v));
 	pthread_join(thread, NULL);
 	EXPECT_EQ(call, in.call);

@@ -626,10 +626,16 @@ TEST_F(wait, wake_and_wait_far_on)
 			EXPECT_EQ(1, end_publish(&self->p, next + 1));
 			EXPECT_EQ(0, sleeper_join(&s));
 			/* That one is there, more are not. */
+			EXPECT_EQ(0, fcntl(self->c.fd, F_SETFL, O_NONBLOCK));
 			EXPECT_EQ(0, dev_seek(self->c.fd, SCATTO_SEEK(next + 1, self->c.fd),
 					      SEEK_END));
 			EXPECT_EQ(0, dev_seek(self->c.fd, SCATTO_SEEK(next - 1, self->c.fd),
 					      SEEK_END));
+			EXPECT_EQ(-EAGAIN, dev_seek(self->c.fd,
+						    SCATTO_SEEK(next + 2, self->c.fd), SEEK_END));
+			EXPECT_EQ(-EAGAIN, dev_seek(self->c.fd, SCATTO_SEEK(next + CAPACITY,
+									    self->c.fd), SEEK_END));
+			EXPECT_EQ(0, fcntl(self->c.fd, F_SETFL, 0));
 		}
 }
 
@@ -955,6 +961,7 @@ TEST_F_TIMEOUT(hammer, no_wakeup_is_lost, 1100)
 			/* Without a deadline: it is the signal that ends it. */
 			alarm(10);
 			ret = dev_seek(end.fd, i, data ? SEEK_DATA : SEEK_HOLE);
+			alarm(0);
 		}
 		t = now_ns();
 		ASSERT_EQ(0, ret);

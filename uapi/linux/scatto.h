@@ -604,7 +604,8 @@ struct scatto_list {
 #define SCATTO_IOC_WAKE		_IO(SCATTO_IOC_MAGIC, 0x31)
 /*
  * WAIT and WAKE in short, by lseek(2) (_llseek(2) of 32-bit processes), without
- * thresholds and deadlines. They return what the ioctls return.
+ * thresholds and deadlines. They return what the ioctls return; for errors of
+ * their own see uapi.rst.
  *	consumer: (fd, want, SEEK_DATA)	WAIT	(fd, 0, SEEK_HOLE)	WAKE
  *	producer: (fd, want, SEEK_HOLE)	WAIT	(fd, 0, SEEK_DATA)	WAKE
  *	consumer: (fd, SCATTO_SEEK(want, wake_fd), SEEK_END)	WAIT with wake_fd
