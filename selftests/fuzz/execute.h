@@ -121,7 +121,7 @@ static const short allowed[NR_CALLS][24] = {
 	[CALL_EPOLL_CTL] = { EBADF, EEXIST, ENOENT, EINVAL, ELOOP },
 	[CALL_EPOLL_WAIT] = { EINTR },
 	/* What is not /dev/scatto is an eventfd. */
-	[CALL_READ] = { EBADF, EINVAL, EAGAIN, ESPIPE },
+	[CALL_READ] = { EBADF, EINVAL, EAGAIN, ESPIPE, EINTR },
 	[CALL_CLOSE_FD] = { EBADF },
 	[CALL_DUP] = { EBADF, EBUSY },
 	[CALL_NONBLOCK] = { EBADF },
@@ -1198,7 +1198,8 @@ static void do_read(struct actor *a, const struct op *op)
 	char buf[8] = "";
 	long ret;
 
-	/* An eventfd has something to read, and room. */
+	/* An eventfd that has been read, and made to block since, has nothing more. */
+	timer_arm(a, true);
 	switch (pick(a, 3)) {
 	case 0:
 		ret = read(fd, buf, sizeof(buf));
@@ -1209,7 +1210,9 @@ static void do_read(struct actor *a, const struct op *op)
 	default:
 		ret = lseek(fd, pick(a, 4096), SEEK_SET);
 	}
-	answer(a, CALL_READ, ret < 0 ? -errno : 0, "slot %u", op->slot);
+	ret = ret < 0 ? -errno : 0;
+	timer_arm(a, false);
+	answer(a, CALL_READ, ret, "slot %u", op->slot);
 }
 
 static void do_nonblock(struct actor *a, const struct op *op)
