@@ -147,23 +147,45 @@ static void *interrupt(void *arg)
 	return NULL;
 }
 
-TEST_F(library, interrupted)
+/* Makes @step sleep and be interrupted: in a call of number @call, errno as it was. */
+static void interrupt_step(struct __test_metadata *_metadata, FIXTURE_DATA(library) *self,
+			   int (*step)(FIXTURE_DATA(library) *self), long call)
 {
-	long call = variant->by_ioctl ? SYS_ioctl : SYS_lseek;
 	struct sigaction sa = { .sa_handler = nothing };
 	struct interrupter in = { .tid = thread_id() };
 	pthread_t thread;
-	uint64_t v = 0;
 
-	if (!sleeps(variant->strategy))
-		SKIP(return, "signals do not end what does not sleep");
 	sigaction(SIGUSR1, &sa, NULL);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, interrupt, &in));
 	errno = ERRNO;
-	EXPECT_EQ(-EINTR, scatto_recv(self->c, &v));
+	EXPECT_EQ(-EINTR, step(self));
+	EXPECT_EQ(ERRNO, errno);
 	pthread_join(thread, NULL);
 	EXPECT_EQ(call, in.call);
-	EXPECT_EQ(ERRNO, errno);
+	errno = ERRNO;
+}
+
+static int step_recv(FIXTURE_DATA(library) *self)
+{
+	uint64_t v;
+
+	return scatto_recv(self->c, &v);
+}
+
+static int step_send(FIXTURE_DATA(library) *self)
+{
+	uint64_t v = 0;
+
+	return scatto_send(self->p, &v);
+}
+
+TEST_F(library, interrupted)
+{
+	uint64_t v;
+
+	if (!sleeps(variant->strategy))
+		SKIP(return, "signals do not end what does not sleep");
+	interrupt_step(_metadata, self, step_recv, variant->by_ioctl ? SYS_ioctl : SYS_lseek);
 
 	/* A deadline needs the ioctl, whatever the form. */
 	EXPECT_EQ(-ETIMEDOUT, scatto_recv_until(self->c, &v, scatto_deadline(1000000)));
@@ -173,25 +195,17 @@ TEST_F(library, interrupted)
 /* A producer that waits for room: kind SPSC by WAIT, kind MPSC by CLAIM. */
 TEST_F(library, full)
 {
-	long call = variant->by_ioctl || variant->kind == SCATTO_KIND_MPSC ? SYS_ioctl : SYS_lseek;
-	struct sigaction sa = { .sa_handler = nothing };
-	struct interrupter in = { .tid = thread_id() };
-	pthread_t thread;
+	bool by_ioctl = variant->by_ioctl || variant->kind == SCATTO_KIND_MPSC;
 	uint64_t v = 0;
 
 	if (!sleeps(variant->strategy))
 		SKIP(return, "signals do not end what does not sleep");
-	sigaction(SIGUSR1, &sa, NULL);
 	/* Nobody reads any more. */
 	ASSERT_EQ(0, kill(self->pid, SIGSTOP));
 	ASSERT_TRUE(wait_for(task_state(self->pid) == 'T', PATIENCE_MS));
 	while (!scatto_try_send(self->p, &v))
 		;
-	ASSERT_EQ(0, pthread_create(&thread, NULL, interrupt, &in));
-	errno = ERRNO;
-	EXPECT_EQ(-EINTR, scatto_send(self->p, &v));
-	pthread_join(thread, NULL);
-	EXPECT_EQ(call, in.call);
+	interrupt_step(_metadata, self, step_send, by_ioctl ? SYS_ioctl : SYS_lseek);
 	EXPECT_EQ(-ETIMEDOUT, scatto_send_until(self->p, &v, scatto_deadline(1000000)));
 	EXPECT_EQ(ERRNO, errno);
 	ASSERT_EQ(0, kill(self->pid, SIGCONT));

@@ -974,7 +974,6 @@ TEST_F_TIMEOUT(hammer, no_wakeup_is_lost, 1100)
 		else
 			end_publish(&end, i + 2);
 	}
-	alarm(0);
 	slept = info_sleeps(self->owner, data);
 	i--;
 	printf("# %lu rounds in %.1f s, %lu slept, the longest wait %.1f ms\n",
